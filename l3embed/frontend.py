@@ -1,0 +1,108 @@
+"""Sound to spectrogram, in NumPy: the realisation used for extraction and for data pipelines.
+
+Conventions: sound is float in [-1, 1]; a spectrogram is (frequency, time, 1) in units of ``10 log10`` of a magnitude.
+The kapre realisation of the same records for the training graph is `l3embed.networks.front_end`; a test holds the two
+together. Which published program computes which front end is told in docs/front-ends.md.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from .spec import FrontEnd
+
+
+def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd, dtype=None) -> np.ndarray:
+    """Spectrograms of windows of a signal.
+
+    Parameters
+    ----------
+    signal : (n,) float array, mono, at `front_end.rate_hz`
+    starts : (N,) int array; window i is ``signal[starts[i] : starts[i] + front_end.window_samples]``
+    dtype : precision of the Fourier transform. By default float64 where values are relative to the window's maximum:
+        the 80 units below it span 160 dB of amplitude, more than float32 resolves. Otherwise float32.
+
+    Returns
+    -------
+    (N, F, T, 1) float32, F = `front_end.n_bins`, T = `front_end.n_frames`
+    """
+    fe = front_end
+    if dtype is None:
+        dtype = np.float32 if fe.range_db is None else np.float64
+    signal = np.asarray(signal, dtype)
+    starts = np.asarray(starts, np.int64)
+    out = np.empty((len(starts), fe.n_bins, fe.n_frames, 1), np.float32)
+    if _shares_columns(fe, starts):
+        first = int(starts[0])
+        columns = _decibels(_magnitudes(signal[first : int(starts[-1]) + fe.window_samples], fe), fe)
+        for i, column in enumerate((starts - first) // fe.hop_samples):
+            out[i, :, :, 0] = columns[column : column + fe.n_frames].T
+        return out
+    for i, start in enumerate(starts):
+        window = np.pad(signal[start : start + fe.window_samples], fe.pad_samples)
+        out[i, :, :, 0] = _decibels(_magnitudes(window, fe), fe).T
+    return out
+
+
+def _shares_columns(fe: FrontEnd, starts: np.ndarray) -> bool:
+    """Whether overlapping windows see the same columns: nothing in the front end depends on the window itself."""
+    if fe.range_db is not None or any(fe.pad_samples) or len(starts) < 2:
+        return False
+    steps = np.diff(starts)
+    return bool(np.all(steps > 0) and np.all(steps <= fe.window_samples) and not np.any(steps % fe.hop_samples))
+
+
+def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
+    """(n,) -> (T, F) magnitudes, linear or mel."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, fe.n_fft)[:: fe.hop_samples]
+    spectrum = np.abs(np.fft.rfft(frames * _hann(fe.n_fft).astype(signal.dtype), axis=1))
+    if not fe.n_mels:
+        return spectrum
+    bank = mel_filterbank(fe).T.astype(signal.dtype)
+    return np.sqrt(np.square(spectrum) @ bank) if fe.mel_of == "power" else spectrum @ bank
+
+
+def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
+    """kapre 0.1.4's scale: 10 log10 of a magnitude; per window, relative to its maximum, where `range_db` is set."""
+    db = 10 * np.log10(np.maximum(magnitudes, magnitudes.dtype.type(fe.amin)))
+    return db if fe.range_db is None else np.maximum(db - db.max(), -fe.range_db)
+
+
+@lru_cache
+def _hann(n: int) -> np.ndarray:
+    """Periodic Hann window (n,) float64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
+
+
+@lru_cache
+def mel_filterbank(fe: FrontEnd) -> np.ndarray:
+    """Triangles linear in Hz between points equally spaced in mel from 0 Hz to half the rate: (n_mels, n_fft // 2 + 1).
+
+    The HTK scale is ``2595 log10(1 + f / 700)``; Slaney's is linear to 1 kHz, then logarithmic (27 steps per 6.4-fold).
+    Norm "slaney" scales each triangle to unit area, ``2 / (f[i+2] - f[i])``.
+    """
+    to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if fe.mel_scale == "htk" else (_hz_to_slaney, _slaney_to_hz)
+    edges = to_hz(np.linspace(0, to_mel(np.array(fe.rate_hz / 2)), fe.n_mels + 2))[:, None]  # (n_mels + 2, 1) Hz
+    bins = np.linspace(0, fe.rate_hz / 2, fe.n_fft // 2 + 1)[None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    bank = np.maximum(0, np.minimum(rising, falling))
+    return bank * 2 / (edges[2:] - edges[:-2]) if fe.mel_norm == "slaney" else bank
+
+
+def _hz_to_htk(hz):
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _htk_to_hz(mel):
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _hz_to_slaney(hz):  # Slaney's Auditory Toolbox: 200/3 Hz a mel to 1 kHz (mel 15), then ln(6.4)/27 a mel
+    return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1000) / 1000) * 27 / np.log(6.4))
+
+
+def _slaney_to_hz(mel):
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.maximum(mel, 15) - 15) * np.log(6.4) / 27))

@@ -1,0 +1,151 @@
+"""What a model is: frozen records, and the only place where sizes come from.
+
+Conventions: times in seconds (`_s`), rates in Hz (`_hz`), counts in samples or frames (`n_`, `_samples`).
+A record holds plain values only, so it can be written as TOML and fingerprinted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """How a window of sound becomes a spectrogram. Two front ends with equal fields give equal numbers.
+
+    The value of a cell is ``10 log10(max(S, amin))`` of a *magnitude* S, as in kapre and OpenL3, so one unit is
+    2 dB of amplitude. With `range_db` the window's own maximum is subtracted and the result floored at
+    ``-range_db``; without it (None) the level stays absolute and windows may share spectrogram columns.
+    """
+
+    name: str
+    version: int
+    rate_hz: int
+    window_samples: int
+    n_fft: int
+    hop_samples: int
+    pad_samples: tuple[int, int]  # zeros before and after each window
+    n_mels: int  # 0: the linear spectrum
+    mel_scale: str  # "htk", "slaney", "" for linear
+    mel_norm: str  # "slaney" (unit area) or "none" (unit peak), "" for linear
+    mel_of: str  # "magnitude", or "power" (mel of the power spectrum, then its root)
+    amin: float
+    range_db: float | None
+
+    @property
+    def n_frames(self) -> int:
+        """Spectrogram columns of one window."""
+        return 1 + (self.window_samples + sum(self.pad_samples) - self.n_fft) // self.hop_samples
+
+    @property
+    def n_bins(self) -> int:
+        """Spectrogram rows: mel bands or FFT bins."""
+        return self.n_mels or self.n_fft // 2 + 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frequency, time, 1), the network's input without the batch axis."""
+        return (self.n_bins, self.n_frames, 1)
+
+    @property
+    def window_s(self) -> float:
+        return self.window_samples / self.rate_hz
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network, and how its last map becomes a vector."""
+
+    family: str  # "l3-audio", "l3-image" or "l3-small"
+    width: int  # filters of the first block; every block doubles it
+    pool: tuple[int, int]  # max-pool of the last map over (frequency, time) or (height, width)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An embedding model: sound (or pictures) to vectors of `dim` numbers."""
+
+    name: str
+    front_end: FrontEnd
+    network: Network
+    dim: int
+    weights_sha256: str  # of the file the weights came from; "" for untrained ones
+
+    def fingerprint(self) -> str:
+        """Hash of every field: equal fingerprints, equal vectors (up to precision)."""
+        return digest(asdict(self))
+
+
+def digest(record: dict) -> str:
+    """SHA-256 (first 16 hex digits) of a record of plain values, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# --- OpenL3: 48 kHz, one second; sizes and the three front ends after reference code (marl/openl3 0.4.2, kapre 0.1.4,
+# torchopenl3 1.0.1; docs/front-ends.md). The linear spectrogram is the same in all three.
+
+L3_REPRESENTATIONS = {"linear": 0, "mel128": 128, "mel256": 256}
+_L3 = dict(version=1, rate_hz=48_000, window_samples=48_000, hop_samples=242, amin=1e-10, range_db=80.0)
+_L3_MEL = {
+    # "same" padding as TensorFlow does it: 1964 zeros, split evenly
+    "training": dict(pad_samples=(982, 982), mel_scale="htk", mel_of="power"),
+    "openl3-0.4-kapre": dict(pad_samples=(0, 1964), mel_scale="slaney", mel_of="magnitude"),
+    "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_of="magnitude"),
+}
+L3_FRONT_ENDS = tuple(_L3_MEL)
+
+
+def l3_front_end(representation: str = "mel256", name: str = "training") -> FrontEnd:
+    """One of OpenL3's front ends.
+
+    `training` is the one the published weights were trained with (kapre 0.1.4: HTK mel scale, mel of the power
+    spectrum); the other two are what OpenL3 0.4 computes. Raises UsageError for an unknown name.
+    """
+    n_mels = L3_REPRESENTATIONS[_known("representation", representation, L3_REPRESENTATIONS)]
+    mel = _L3_MEL[_known("front end", name, _L3_MEL)]
+    if not n_mels:
+        return FrontEnd(name, n_fft=512, pad_samples=(0, 0), n_mels=0, mel_scale="", mel_norm="", mel_of="magnitude", **_L3)
+    return FrontEnd(name, n_fft=2048, n_mels=n_mels, mel_norm="slaney", **mel, **_L3)
+
+
+def small_front_end() -> FrontEnd:
+    """The front end of the small family: log-mel at 32 kHz, absolute level, no padding.
+
+    Its hop is 12.5 ms, so that the three poolings of the network give a grid of 100 ms: windows at the usual hop of
+    0.1 s fall on columns that they share. 64 bands reach 16 kHz; 1024 samples resolve 31 Hz.
+    """
+    return FrontEnd(
+        "log-mel", 1, rate_hz=32_000, window_samples=32_000, n_fft=1024, hop_samples=400, pad_samples=(0, 0),
+        n_mels=64, mel_scale="htk", mel_norm="none", mel_of="magnitude", amin=1e-3, range_db=None,
+    )  # fmt: skip
+
+
+def l3_network(front_end: FrontEnd, dim: int = 6144) -> Network:
+    """The published audio network; 6144 and 512 are its two poolings (OpenL3's embedding sizes)."""
+    pools = {6144: {0: (8, 8), 128: (4, 8), 256: (8, 8)}, 512: {0: (32, 24), 128: (16, 24), 256: (32, 24)}}
+    if dim not in pools:
+        raise UsageError(f"the embedding size of an L3 audio network is 6144 or 512. Received: {dim}")
+    return Network("l3-audio", 64, pools[dim][front_end.n_mels])
+
+
+def l3_image_network(dim: int = 8192) -> Network:
+    """The published image network (224 x 224 x 3 in [-1, 1]); 8192 and 512 are its two poolings."""
+    pools = {8192: (7, 7), 512: (28, 28)}
+    if dim not in pools:
+        raise UsageError(f"the embedding size of an L3 image network is 8192 or 512. Received: {dim}")
+    return Network("l3-image", 64, pools[dim])
+
+
+def with_weights(model: Model, sha256: str) -> Model:
+    """The same model, its weights identified."""
+    return replace(model, weights_sha256=sha256)
+
+
+def _known(what: str, name: str, known) -> str:
+    if name not in known:
+        raise UsageError(f"unknown {what} {name!r}: expected one of {', '.join(known)}")
+    return name
