@@ -60,7 +60,7 @@ class FrontEnd:
 class Network:
     """Which network, and how its last map becomes a vector."""
 
-    family: str  # "l3-audio", "l3-image" or "l3-small"
+    family: str  # a key of networks.FAMILIES: "l3" or "l3-small"
     width: int  # filters of the first block; every block doubles it
     pool: tuple[int, int]  # max-pool of the last map over (frequency, time) or (height, width)
 
@@ -108,7 +108,8 @@ def l3_front_end(representation: str = "mel256", name: str = "training") -> Fron
     n_mels = L3_REPRESENTATIONS[_known("representation", representation, L3_REPRESENTATIONS)]
     mel = _L3_MEL[_known("front end", name, _L3_MEL)]
     if not n_mels:
-        return FrontEnd(name, n_fft=512, pad_samples=(0, 0), n_mels=0, mel_scale="", mel_norm="", mel_of="magnitude", **_L3)
+        mel = dict(pad_samples=(0, 0), mel_scale="", mel_of="magnitude")
+        return FrontEnd(name, n_fft=512, n_mels=0, mel_norm="", **mel, **_L3)
     return FrontEnd(name, n_fft=2048, n_mels=n_mels, mel_norm="slaney", **mel, **_L3)
 
 
@@ -129,7 +130,7 @@ def l3_network(front_end: FrontEnd, dim: int = 6144) -> Network:
     pools = {6144: {0: (8, 8), 128: (4, 8), 256: (8, 8)}, 512: {0: (32, 24), 128: (16, 24), 256: (32, 24)}}
     if dim not in pools:
         raise UsageError(f"the embedding size of an L3 audio network is 6144 or 512. Received: {dim}")
-    return Network("l3-audio", 64, pools[dim][front_end.n_mels])
+    return Network("l3", 64, pools[dim][front_end.n_mels])
 
 
 def l3_image_network(dim: int = 8192) -> Network:
@@ -137,7 +138,7 @@ def l3_image_network(dim: int = 8192) -> Network:
     pools = {8192: (7, 7), 512: (28, 28)}
     if dim not in pools:
         raise UsageError(f"the embedding size of an L3 image network is 8192 or 512. Received: {dim}")
-    return Network("l3-image", 64, pools[dim])
+    return Network("l3", 64, pools[dim])
 
 
 def with_weights(model: Model, sha256: str) -> Model:

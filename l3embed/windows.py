@@ -1,7 +1,7 @@
 """Cutting sound into overlapping windows, as OpenL3 does it, on a stream.
 
-Conventions: `window` and `hop` are whole samples; window i covers samples [i hop, i hop + window) of the sound, which is
-preceded by half a window of zeros when centred and followed by as many zeros as the last window needs. The time of
+Conventions: `window` and `hop` are whole samples; window i covers samples [i hop, i hop + window) of the sound, which
+is preceded by half a window of zeros when centred and followed by as many zeros as the last window needs. The time of
 window i is ``i hop / rate`` seconds: its centre in the recording when centred, otherwise its start.
 """
 

@@ -1,1 +1,20 @@
 """Networks as backend-neutral Keras 3 models, one file a family. The only definition of each network."""
+
+from __future__ import annotations
+
+from ..errors import MissingExtraError, UsageError
+
+FAMILIES = {"l3": "l3", "l3-small": "small"}  # family -> module of this folder
+
+
+def family(name: str):
+    """The module of a family: `audio_network`, `image_network`, `audio_tower`, `image_tower`, `IMAGE_SHAPE`."""
+    from importlib import import_module
+
+    if name not in FAMILIES:
+        raise UsageError(f"unknown network family {name!r}: expected one of {', '.join(FAMILIES)}")
+    try:
+        import keras  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("building a network", "train") from error
+    return import_module(f".{FAMILIES[name]}", __name__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import keras
 import kapre
+import keras
 from keras import layers, ops
 
 from ..spec import FrontEnd

@@ -1,4 +1,4 @@
-"""L3-Net: audio network, image network and correspondence head (Cramer et al. 2019; Arandjelovic & Zisserman 2017).
+"""L3-Net: the published audio and image networks (Cramer et al. 2019; Arandjelovic & Zisserman 2017).
 
 Layer for layer as marl/l3embedding trained them and as the published OpenL3 weights expect: convolutions 3x3 with
 bias, He-normal, L2 1e-5; batch normalisation with Keras' defaults. Axes (batch, frequency, time, channel) for sound,
@@ -35,24 +35,20 @@ def image_network(network: Network) -> keras.Model:
 
 
 def audio_tower(front_end: FrontEnd, network: Network) -> keras.Model:
-    """The audio network as it is trained: embedding layer, then BN, ReLU and a pooling over the whole map (N, 512)."""
+    """The audio network as it is trained: embedding layer, then BN, ReLU and a pooling over the whole map (N, 512).
+
+    Its weights begin with those of `audio_network`, in the same order.
+    """
     inputs = keras.Input(front_end.shape, name="spectrogram")
     maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
     return keras.Model(inputs, _summary(maps, "valid"), name="audio_model")
 
 
 def image_tower(network: Network) -> keras.Model:
-    """The image network as it is trained (N, 512)."""
+    """The image network as it is trained (N, 512). Its weights begin with those of `image_network`."""
     inputs = keras.Input(IMAGE_SHAPE, name="image")
     maps = _trunk(inputs, network.width, "vision_embedding_layer", "same", swap_first=True)
     return keras.Model(inputs, _summary(maps, "same"), name="vision_model")
-
-
-def correspondence_head(image_dim: int, audio_dim: int, units: int = 128) -> keras.Model:
-    """[image vector, audio vector] -> probabilities (N, 2) of (mismatch, correspondence), in that order."""
-    inputs = [keras.Input((image_dim,), name="image_vector"), keras.Input((audio_dim,), name="audio_vector")]
-    hidden = layers.Dense(units, activation="relu", **_kernel())(layers.Concatenate()(inputs))
-    return keras.Model(inputs, layers.Dense(2, activation="softmax", **_kernel())(hidden), name="correspondence_head")
 
 
 def _trunk(x, width: int, last_name: str, pool_padding: str, swap_first: bool = False):
