@@ -1,3 +1,34 @@
-"""Embeddings of sound: train, extract, probe and serve L3-Net."""
+"""Embeddings of sound: train, extract, probe and serve L3-Net.
+
+>>> import l3embed
+>>> model = l3embed.load()                                      # the shipped model
+>>> embedding, timestamps = model.embed("recording.wav")        # (T, D) float32, (T,) s
+"""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "errors", "load"]
+
+
+def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16):
+    """Load an embedding model.
+
+    Parameters
+    ----------
+    name : name of a shipped model (default: the shipped one), a published OpenL3 name such as
+        "openl3-mel256-music-6144" (with `weights`), or the path of a model card or of the folder that holds it
+    weights : path of a weight file for that model, in place of its own
+    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"
+    precision : "f32", "bf16", or "auto": bf16 where the processor computes in it, else f32
+    batch : windows computed at a time
+
+    Returns
+    -------
+    embed.EmbeddingModel, with ``embed(audio, sample_rate, hop=0.1, center=True)``
+
+    Raises UsageError for unknown names and WeightsError for weights that are missing, damaged or of another network.
+    """
+    from .embed import load
+
+    return load(name, weights_file=weights, front_end=front_end, precision=precision, batch=batch)

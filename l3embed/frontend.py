@@ -14,24 +14,22 @@ import numpy as np
 from .spec import FrontEnd
 
 
-def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd, dtype=None) -> np.ndarray:
+def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     """Spectrograms of windows of a signal.
+
+    The Fourier transform is computed in float64: OpenL3's 80 units below a window's maximum span 160 dB of amplitude,
+    more than float32 resolves, and NumPy's float64 transform is also the faster one (docs/front-ends.md).
 
     Parameters
     ----------
     signal : (n,) float array, mono, at `front_end.rate_hz`
     starts : (N,) int array; window i is ``signal[starts[i] : starts[i] + front_end.window_samples]``
-    dtype : precision of the Fourier transform. By default float64 where values are relative to the window's maximum:
-        the 80 units below it span 160 dB of amplitude, more than float32 resolves. Otherwise float32.
 
     Returns
     -------
     (N, F, T, 1) float32, F = `front_end.n_bins`, T = `front_end.n_frames`
     """
     fe = front_end
-    if dtype is None:
-        dtype = np.float32 if fe.range_db is None else np.float64
-    signal = np.asarray(signal, dtype)
     starts = np.asarray(starts, np.int64)
     out = np.empty((len(starts), fe.n_bins, fe.n_frames, 1), np.float32)
     if _shares_columns(fe, starts):
@@ -55,18 +53,19 @@ def _shares_columns(fe: FrontEnd, starts: np.ndarray) -> bool:
 
 
 def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
-    """(n,) -> (T, F) magnitudes, linear or mel."""
+    """(n,) -> (T, F) magnitudes, linear or mel, float64."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, fe.n_fft)[:: fe.hop_samples]
-    spectrum = np.abs(np.fft.rfft(frames * _hann(fe.n_fft).astype(signal.dtype), axis=1))
-    if not fe.n_mels:
-        return spectrum
-    bank = mel_filterbank(fe).T.astype(signal.dtype)
-    return np.sqrt(np.square(spectrum) @ bank) if fe.mel_of == "power" else spectrum @ bank
+    spectrum = np.fft.rfft(frames * _hann(fe.n_fft), axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    if fe.n_mels and fe.mel_of == "power":
+        return np.sqrt(power @ mel_filterbank(fe).T)
+    magnitudes = np.sqrt(power)
+    return magnitudes @ mel_filterbank(fe).T if fe.n_mels else magnitudes
 
 
 def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
     """kapre 0.1.4's scale: 10 log10 of a magnitude; per window, relative to its maximum, where `range_db` is set."""
-    db = 10 * np.log10(np.maximum(magnitudes, magnitudes.dtype.type(fe.amin)))
+    db = 10 * np.log10(np.maximum(magnitudes, fe.amin))
     return db if fe.range_db is None else np.maximum(db - db.max(), -fe.range_db)
 
 

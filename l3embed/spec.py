@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from .errors import UsageError
 
@@ -141,9 +141,14 @@ def l3_image_network(dim: int = 8192) -> Network:
     return Network("l3", 64, pools[dim])
 
 
-def with_weights(model: Model, sha256: str) -> Model:
-    """The same model, its weights identified."""
-    return replace(model, weights_sha256=sha256)
+def openl3_model(name: str, front_end: str = "training") -> Model:
+    """A published OpenL3 audio model, ``openl3-{linear,mel128,mel256}-{music,env}-{6144,512}``."""
+    parts = name.split("-")
+    if len(parts) != 4 or parts[0] != "openl3" or parts[2] not in ("music", "env") or parts[3] not in ("6144", "512"):
+        raise UsageError(f"unknown model {name!r}: published ones are openl3-{{linear,mel128,mel256}}-{{music,env}}-"
+                         "{6144,512}")  # fmt: skip
+    fe = l3_front_end(parts[1], front_end)
+    return Model(name, fe, l3_network(fe, int(parts[3])), int(parts[3]), "")
 
 
 def _known(what: str, name: str, known) -> str:

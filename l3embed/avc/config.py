@@ -1,0 +1,152 @@
+"""The configuration of a training run: one TOML file, frozen records, the paper's settings as defaults.
+
+Defaults are those of Cramer et al. 2019 (section 3.1) and of the jobs that trained the published weights
+(marl/l3embedding, jobs/retrain_feb2019): mel256, Adam 1e-5, batch 64, 4096 batches an epoch, 300 epochs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+from ..errors import TrainingError
+from ..spec import FrontEnd, Network, l3_front_end, l3_image_network, l3_network, small_front_end
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    name: str = "l3"
+    family: str = "l3"  # "l3" (the published networks) or "l3-small"
+    representation: str = "mel256"  # "linear", "mel128", "mel256"; the small family has one, "log-mel"
+    width: int = 24  # small family: filters of the first audio block
+    image_width: int = 16  # small family: the same for pictures
+    bands: int = 2  # small family: bands of frequency that the embedding keeps
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    videos: tuple[str, ...] = ()  # folders, searched recursively
+    recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
+    scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
+    held_out: float = 0.1  # share of files kept for validation (the paper: 10 %)
+    clip_s: float = 10.0  # seconds of a clip held in memory at a time (AudioSet clips last 10 s)
+    frames_hz: float = 10.0  # frames kept per second of video
+    n_active: int = 20  # clips in memory at a time (jobs/retrain_feb2019: 20 streamers)
+    pairs_per_clip: int = 20  # mean number of pairs drawn from a clip before it is replaced (likewise)
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    same_second: float = 1.0  # share of pairs whose picture is of the sound's own second; the rest: another second
+    gain: tuple[float, float] = (0.9, 1.1)  # sound times a factor drawn from here, never into clipping
+    flip: bool = True
+    saturation: tuple[float, float] = (0.5, 1.5)
+    brightness: float = 32 / 255  # +- of full range
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    objective: str = "binary"  # the paper's; "contrastive": every other item of the batch is a negative
+    batch: int = 64
+    steps: int = 4096  # batches an epoch
+    validation_steps: int = 1024
+    epochs: int = 300
+    learning_rate: float = 1e-5
+    decay: str = "none"  # or "cosine": to zero over the whole run
+    precision: str = "float32"  # or "mixed_bfloat16"
+    workers: int = 1  # processes that make pairs
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    run: str = "runs/l3"  # folder of checkpoints, history and the finished model
+    seed: int = 20180216  # of the published training jobs
+    backend: str = ""  # "tensorflow" or "jax"; "" leaves the choice to KERAS_BACKEND or Keras' own setting
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        return l3_front_end(self.model.representation) if self.model.family == "l3" else small_front_end()
+
+    @property
+    def audio(self) -> Network:
+        if self.model.family == "l3":
+            return l3_network(self.front_end, 6144)
+        return Network(self.model.family, self.model.width, (self.model.bands, 1))
+
+    @property
+    def image(self) -> Network:
+        if self.model.family == "l3":
+            return l3_image_network(512)
+        return Network(self.model.family, self.model.image_width, (1, 1))
+
+
+def read(path: str | Path) -> TrainConfig:
+    """Read a TOML file. Paths in it are relative to its folder. Raises TrainingError with the key that is wrong."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}): give the path of a TOML file") from error
+    except ValueError as error:
+        raise TrainingError(f"{path}: is not valid TOML: {error}") from error
+    config = parse(TrainConfig, table, str(path))
+    _check(config, path)
+    return config
+
+
+def parse(kind, table: dict, where: str):
+    """A table of plain values into the frozen record `kind`; nested tables into nested records."""
+    known = {f.name: f for f in fields(kind)}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+            raise TrainingError(f"{where}: unknown key {key!r}: {hint}")
+        default = getattr(kind(), key)
+        values[key] = _value(default, value, f"{where}: {key}")
+    return kind(**values)
+
+
+def _value(default, value, where: str):
+    if is_dataclass(default):
+        if not isinstance(value, dict):
+            raise TrainingError(f"{where} must be a table. Received: {value!r}")
+        return parse(type(default), value, where)
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or (default and len(value) != len(default)):
+            raise TrainingError(
+                f"{where} must be a list{f' of {len(default)}' if default else ''}. Received: {value!r}"
+            )
+        return tuple(value)
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise TrainingError(f"{where} must be {type(default).__name__}. Received: {value!r}")
+    return value
+
+
+def _check(config: TrainConfig, path: Path) -> None:
+    choices = {
+        "model.family": (config.model.family, ("l3", "l3-small")),
+        "fit.objective": (config.fit.objective, ("binary", "contrastive")),
+        "fit.decay": (config.fit.decay, ("none", "cosine")),
+        "fit.precision": (config.fit.precision, ("float32", "mixed_bfloat16")),
+        "backend": (config.backend, ("", "tensorflow", "jax")),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise TrainingError(f"{path}: {key} must be one of {', '.join(map(repr, allowed))}. Received: {value!r}")
+    positive = {"fit.batch": config.fit.batch, "fit.steps": config.fit.steps, "fit.epochs": config.fit.epochs,
+                "data.n_active": config.data.n_active, "data.pairs_per_clip": config.data.pairs_per_clip,
+                "fit.workers": config.fit.workers, "data.clip_s": config.data.clip_s - 0.999}  # fmt: skip
+    for key, value in positive.items():
+        if value <= 0:
+            raise TrainingError(f"{path}: {key} is too small")
+    if not (config.data.videos or config.data.recordings or config.data.scenes):
+        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")

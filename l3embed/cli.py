@@ -1,0 +1,236 @@
+"""The command line: arguments -> one call -> exit code (0 all done, 1 some inputs failed, 2 usage).
+
+No logic lives here. Results go to standard output; progress, warnings and failures to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from . import __version__
+from .errors import L3EmbedError, UsageError, reason
+
+OK, SOME_FAILED, USAGE = 0, 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names that are not UTF-8 can be printed too
+            stream.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UsageError as error:
+        return _complain(error, USAGE)
+    except (L3EmbedError, OSError) as error:
+        return _complain(error, SOME_FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        print("l3embed: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _complain(error: Exception, code: int) -> int:
+    name = getattr(error, "filename", None)
+    print(f"l3embed: {f'{name}: ' if name else ''}{reason(error)}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("l3embed", description="Embeddings of sound with L3-Net.")
+    parser.add_argument("--version", action="version", version=f"l3embed {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_extract(commands)
+    _add_models(commands)
+    _add_train(commands)
+    return parser
+
+
+# --- extract
+
+
+def _add_extract(commands) -> None:
+    parser = commands.add_parser(
+        "extract", help="embed recordings", description="Embed recordings: one .npz for each, with the keys embedding "
+        "(T, D), timestamps (T,) in seconds, and metadata. What is done with the same settings is skipped.",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("input", nargs="+", metavar="INPUT", help="folder (recursive), file, glob, text file of paths, or - for stdin")
+    add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
+    add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
+    add("--weights", metavar="FILE", help="weights for the model, in place of its own")
+    add("--front-end", metavar="NAME", help="OpenL3 models: training, openl3-0.4-kapre or openl3-0.4-librosa")
+    add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
+    add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
+    add("--format", choices=["npz"], default="npz", help="of the results")
+    add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
+    add("--jobs", type=int, default=1, metavar="N", help="recordings worked on at a time (default: 1)")
+    add("--overwrite", action="store_true", help="compute again what is done")
+    add("--json", action="store_true", help="print one machine-readable summary to standard output")
+    add("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=_extract)
+
+
+def _extract(arguments) -> int:
+    from . import embed, plan
+
+    started = time.monotonic()
+    model = embed.load(
+        arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
+        precision=arguments.precision, batch=arguments.batch,
+    )  # fmt: skip
+    found = plan.plan(arguments.input, sys.stdin.buffer)
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = [embed.Result(name, None, error=why) for name, why in found.failures]
+    for result in results:
+        _report(result)
+    with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
+        for result in embed.extract(
+            model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
+            overwrite=arguments.overwrite, tick=progress.tick,
+        ):  # fmt: skip
+            results.append(result)
+            progress.done(result)
+            _report(result)
+    total = embed.summary(results, time.monotonic() - started)
+    if arguments.json:
+        print(json.dumps(total))
+    else:
+        _print_summary(total, folder, found.n_ignored)
+    return SOME_FAILED if total["failed"] else OK
+
+
+def _report(result) -> None:
+    for note in result.notes:
+        _say(f"{result.source}: warning: {note}")
+    if result.error:
+        _say(f"{result.source}: failed: {result.error}")
+
+
+def _say(line: str) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):  # not through a progress bar
+        print(line, file=sys.stderr)
+
+
+def _print_summary(total: dict, folder: Path, n_ignored: int) -> None:
+    parts = [f"{total['done']} embedded ({total['windows']} windows, {total['sound_s']:.1f} s of sound)"]
+    if total["skipped"]:
+        parts.append(f"{total['skipped']} done before")
+    if total["failed"]:
+        parts.append(f"{len(total['failed'])} failed")
+    if n_ignored:
+        parts.append(f"{n_ignored} other files ignored")
+    speed = f", {total['sound_s_per_s']:.0f} s of sound per second" if total["done"] else ""
+    print(f"{', '.join(parts)} in {total['wall_s']:.1f} s{speed}: {folder}")
+    if total["failed"]:
+        print("failed:")
+        for failure in total["failed"]:
+            print(f"  {failure['source']}: {failure['error']}")
+
+
+class _Progress:
+    """A bar on a terminal: bytes of recordings done, time left, speed against real time."""
+
+    def __init__(self, items, quiet: bool):
+        self.sizes = {item.source: _size(item.source) for item in items} if sys.stderr.isatty() and not quiet else {}
+        self.seconds, self.started, self.bar = 0.0, time.monotonic(), None
+
+    def __enter__(self):
+        if self.sizes:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=sum(self.sizes.values()), unit="B", unit_scale=True, file=sys.stderr, leave=False)
+        return self
+
+    def __exit__(self, *exc):
+        if self.bar is not None:
+            self.bar.close()
+
+    def tick(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self.bar is not None:
+            elapsed = max(time.monotonic() - self.started, 1e-9)
+            self.bar.set_postfix_str(f"{self.seconds / elapsed:.0f}x real time", refresh=False)
+            self.bar.update(0)
+
+    def done(self, result) -> None:
+        if self.bar is not None:
+            self.bar.update(self.sizes.get(result.source, 0))
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+# --- models
+
+
+def _add_models(commands) -> None:
+    parser = commands.add_parser("models", help="list and show models, convert weights")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions.add_parser("list", help="names of the models that ship").set_defaults(run=_models_list)
+    show = actions.add_parser("show", help="print a model's card")
+    show.add_argument("name", nargs="?", help="name, or path of a card (default: the shipped model)")
+    show.set_defaults(run=_models_show)
+    convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
+    convert.add_argument("card", help="path of a card or of the folder that holds it")
+    convert.set_defaults(run=_models_convert)
+
+
+def _models_list(arguments) -> int:
+    from . import weights
+
+    for name in weights.available():
+        default = "  (default)" if name == weights.DEFAULT else ""
+        print(f"{name}{default}  {weights.card(name).table.get('description', '')}".rstrip())
+    return OK
+
+
+def _models_show(arguments) -> int:
+    from . import weights
+
+    print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    return OK
+
+
+def _models_convert(arguments) -> int:
+    from . import weights
+
+    print(weights.add_graph(weights.card(arguments.card)).path)
+    return OK
+
+
+# --- train
+
+
+def _add_train(commands) -> None:
+    parser = commands.add_parser(
+        "train", help="train a model on correspondence", description="Train a model on audio-visual correspondence. "
+        "A run that was stopped goes on from its last checkpoint when the same command is given again.",
+    )  # fmt: skip
+    parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=_train)
+
+
+def _train(arguments) -> int:
+    from .avc import config, train
+
+    folder = train.train(config.read(arguments.config), progress=not arguments.quiet)
+    print(folder)
+    return OK

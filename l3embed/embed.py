@@ -1,0 +1,318 @@
+"""The whole corridor, for an array, a file or a folder: decode -> windows -> front end -> engine -> store.
+
+The only place that knows the order of the rooms. Every input gives one result or one failure; none is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, decode, engine, store, weights, windows
+from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
+from .frontend import spectrograms
+from .plan import Item, opened
+
+CHUNK_WINDOWS = 32  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
+PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one recording."""
+
+    source: str
+    output: str | None  # None where it failed
+    error: str | None = None
+    skipped: bool = False  # it was done already, with the same settings
+    n_windows: int = 0
+    seconds: float = 0.0  # of sound
+    notes: tuple[str, ...] = ()  # what the user should know about a valid result
+
+
+class EmbeddingModel:
+    """A model ready to embed. Made by `l3embed.load`; may be used from several threads.
+
+    Attributes
+    ----------
+    card : weights.Card
+    engine : engine.Engine
+    """
+
+    def __init__(self, card: weights.Card, engine: engine.Engine):
+        self.card, self.engine = card, engine
+        self.spec = card.model
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return self.spec.dim
+
+    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True):
+        """Embed sound.
+
+        Parameters
+        ----------
+        audio : (n,) or (n, channels) array of floats in [-1, 1] or of integers in their full range, or the path of a
+            file; or a list of such, which gives a list of results
+        sample_rate : Hz, of arrays; a list where they differ
+        hop : seconds between windows; held in whole samples
+        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
+
+        Returns
+        -------
+        embedding : (T, D) float32
+        timestamps : (T,) float64 seconds, the centre of each window if `center`, else its start
+
+        Raises AudioError for sound that cannot be embedded and UsageError for settings out of range. Silence is
+        embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
+        """
+        hop_samples = windows.hop_samples(hop, self.spec.front_end.rate_hz)
+        many = isinstance(audio, list | tuple)
+        sources = list(audio) if many else [audio]
+        rates = list(sample_rate) if isinstance(sample_rate, list | tuple) else [sample_rate] * len(sources)
+        if len(rates) != len(sources):
+            raise UsageError(f"sample_rate must be one number or one for each sound: {len(sources)}, not {len(rates)}")
+        jobs = [_ArrayJob(a, r, i if many else None) for i, (a, r) in enumerate(zip(sources, rates, strict=True))]
+        for _ in _through(self, jobs, hop_samples, center):
+            pass
+        results = [job.result(hop_samples, self.spec.front_end.rate_hz, self.dim) for job in jobs]
+        return results if many else results[0]
+
+    def recipe(self, hop: float, center: bool) -> dict:
+        """Everything that decides the numbers of an output, apart from the sound."""
+        front_end = self.spec.front_end
+        return {
+            "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
+            "front_end": front_end.name, "front_end_version": front_end.version, "rate_hz": front_end.rate_hz,
+            "window_samples": front_end.window_samples,
+            "hop_samples": windows.hop_samples(hop, front_end.rate_hz), "hop_s": float(hop), "center": bool(center),
+            "precision": self.engine.precision, "engine": self.engine.name,
+        }  # fmt: skip
+
+
+def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel:
+    """See `l3embed.load`."""
+    card = weights.find(name, weights_file, front_end)
+    return EmbeddingModel(card, engine.default(card, precision=precision, batch=batch))
+
+
+# --- folders: plan -> work(partition) -> results
+
+
+def extract(
+    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
+    overwrite: bool = False, tick: Callable[[float], None] | None = None,
+) -> Iterator[Result]:  # fmt: skip
+    """Embed recordings into `folder`, one result each, in the order in which they are done.
+
+    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called with the seconds of
+    sound of every chunk. Raises UsageError for a hop or a number of jobs out of range.
+    """
+    recipe = model.recipe(hop, center)
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1. Received: {jobs}")
+    todo = []
+    for item in items:
+        output = folder / item.output
+        if not overwrite and store.is_done(output, recipe, _stat(item)):
+            yield Result(item.source, str(output), skipped=True)
+        else:
+            todo.append(item)
+    partitions = _partitions(todo, jobs)
+    if jobs == 1 or len(partitions) < 2:
+        for part in partitions:
+            yield from work(model, part, folder, recipe, tick)
+        return
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
+    for results in pool(delayed(_work_list)(model, part, folder, recipe, tick) for part in partitions):
+        yield from results
+
+
+def work(model, items: list[Item], folder: Path, recipe: dict, tick=None) -> Iterator[Result]:
+    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
+    files = [_FileJob(item, folder / item.output, recipe, tick) for item in items]
+    for job in _through(model, files, recipe["hop_samples"], recipe["center"]):
+        yield job.result
+
+
+def _work_list(*args) -> list[Result]:
+    return list(work(*args))
+
+
+def _partitions(items: list[Item], jobs: int) -> list[list[Item]]:
+    """Consecutive items, few enough and small enough that all workers end at about the same time."""
+    limit = max(1, min(PARTITION_FILES, -(-len(items) // (2 * jobs)))) if jobs > 1 else PARTITION_FILES
+    parts, size = [[]], 0
+    for item in items:
+        status = _stat(item)
+        n = status.st_size if status else 0
+        if parts[-1] and (len(parts[-1]) >= limit or size + n > PARTITION_BYTES):
+            parts.append([])
+            size = 0
+        parts[-1].append(item)
+        size += n
+    return [part for part in parts if part]
+
+
+def _stat(item: Item) -> os.stat_result | None:
+    try:
+        return os.stat(item.source) if item.data is None else None
+    except OSError:
+        return None
+
+
+# --- the corridor
+
+
+def _through(model: EmbeddingModel, jobs: Iterable, hop_samples: int, center: bool) -> Iterator:
+    """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
+    front_end = model.spec.front_end
+
+    def chunks():
+        for job in jobs:
+            try:
+                for signal, starts in windows.chunks(
+                    job.blocks(front_end.rate_hz), window=front_end.window_samples, hop=hop_samples, center=center,
+                    at_most=CHUNK_WINDOWS,
+                ):  # fmt: skip
+                    yield job, spectrograms(signal, starts, front_end)
+            except (L3EmbedError, OSError) as error:
+                job.fail(error)
+            yield job, None
+
+    for job, vectors in engine.run(model.engine, chunks()):
+        if vectors is not None:
+            job.add(vectors)
+        else:
+            job.finish(front_end)
+            yield job
+
+
+class _ArrayJob:
+    """An array (or the file at a path), its rows kept in memory; errors are raised."""
+
+    def __init__(self, audio, sample_rate, index: int | None):
+        self.audio, self.sample_rate, self.index = audio, sample_rate, index
+        self.rows: list[np.ndarray] = []
+
+    def blocks(self, rate_hz: int):
+        if isinstance(self.audio, str | os.PathLike):
+            with decode.open_recording(self.audio, rate_hz) as recording:
+                yield from recording
+                self._warn(_notes(recording, rate_hz))
+        else:
+            if self.sample_rate is None:
+                raise UsageError("sample_rate is missing: arrays do not say how fast they were sampled")
+            sound = decode.from_array(self.audio, self.sample_rate, rate_hz)
+            if not sound.any():
+                self._warn(["all samples are zero"])
+            yield sound
+
+    def _warn(self, notes: list[str]) -> None:
+        for note in notes:
+            warnings.warn(self._where() + note, L3EmbedWarning, stacklevel=2)
+
+    def _where(self) -> str:
+        if isinstance(self.audio, str | os.PathLike):
+            return f"{os.fspath(self.audio)}: "
+        return "" if self.index is None else f"sound {self.index} of the list: "
+
+    def add(self, rows: np.ndarray) -> None:
+        self.rows.append(rows)
+
+    def fail(self, error: Exception) -> None:
+        kind = type(error) if isinstance(error, L3EmbedError) else AudioError
+        raise kind(self._where() + reason(error)) from error
+
+    def finish(self, front_end) -> None:
+        pass
+
+    def result(self, hop_samples: int, rate_hz: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+        embedding = np.concatenate([np.empty((0, dim), np.float32), *self.rows])
+        return embedding, windows.times(len(embedding), hop_samples, rate_hz)
+
+
+class _FileJob:
+    """A recording on its way into a file of its own; errors become a failed result."""
+
+    def __init__(self, item: Item, output: Path, recipe: dict, tick):
+        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
+        self.writer: store.NpzWriter | None = None
+        self.recording = None
+        self.result: Result | None = None
+        self.notes: list[str] = []
+
+    def blocks(self, rate_hz: int):
+        with decode.open_recording(opened(self.item), rate_hz) as self.recording:
+            for block in self.recording:
+                yield block
+                if self.tick:
+                    self.tick(len(block) / rate_hz)
+            self.notes = _notes(self.recording, rate_hz)
+
+    def add(self, rows: np.ndarray) -> None:
+        if self.result is not None:  # it has failed since
+            return
+        try:
+            self.writer = self.writer or store.NpzWriter(self.output)
+            self.writer.append(rows)
+        except L3EmbedError as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        if self.result is None:
+            self.result = Result(self.item.source, None, error=reason(error))
+        if self.writer:
+            self.writer.discard()
+
+    def finish(self, front_end) -> None:
+        if self.result is not None:
+            return
+        n, source = self.writer.n_rows, _stat(self.item)
+        size = source.st_size if source else len(self.item.data or b"")
+        metadata = {
+            **self.recipe, "l3embed": __version__, "source": str(self.item.output.with_name(_name(self.item))),
+            "source_bytes": size, "seconds": round(self.recording.seconds, 6), "notes": self.notes,
+        }  # fmt: skip
+        try:
+            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
+        except L3EmbedError as error:
+            self.fail(error)
+            return
+        self.result = Result(
+            self.item.source, str(self.output), n_windows=n, seconds=self.recording.seconds, notes=tuple(self.notes)
+        )
+
+
+def _name(item: Item) -> str:
+    return os.path.basename(item.source) if item.data is None else "stdin"
+
+
+def _notes(recording, rate_hz: int) -> list[str]:
+    return [*recording.notes, *(["all samples are zero"] if recording.peak == 0 else [])]
+
+
+def summary(results: list[Result], seconds: float) -> dict:
+    """Numbers of a run, for `--json` and for the last line."""
+    done = [r for r in results if r.error is None and not r.skipped]
+    sound = sum(r.seconds for r in done)
+    return {
+        "done": len(done), "skipped": sum(r.skipped for r in results),
+        "failed": [{"source": r.source, "error": r.error} for r in results if r.error],
+        "warnings": [{"source": r.source, "notes": list(r.notes)} for r in results if r.notes],
+        "windows": sum(r.n_windows for r in done), "sound_s": round(sound, 3), "wall_s": round(seconds, 3),
+        "sound_s_per_s": round(sound / seconds, 1) if seconds else None,
+        "results": [asdict(r) for r in results],
+    }  # fmt: skip

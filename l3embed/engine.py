@@ -1,0 +1,172 @@
+"""Spectrograms to vectors. All engines share one way of batching; each knows only how to run one full batch.
+
+Every batch has the same shape: the last one is filled up with zeros. So a window's vector does not depend on which
+windows share its batch, and a run that was interrupted ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from .errors import UsageError, WeightsError
+from .weights import Card
+
+BATCH = 16
+PRECISIONS = ("auto", "f32", "bf16")
+
+
+class Engine:
+    """Runs batches (batch, F, T, 1) float32 -> (batch, D) float32; `n_ahead` of them may be under way at once."""
+
+    name = "engine"
+    n_ahead = 1
+
+    def __init__(self, card: Card, *, precision: str, batch: int):
+        if batch < 1:
+            raise UsageError(f"batch must be at least 1. Received: {batch}")
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
+        self.card, self.batch = card, batch
+        self.precision = self.resolve(precision)
+        self.shape = (batch, *card.model.front_end.shape)
+
+    def resolve(self, precision: str) -> str:
+        """What "auto" means for this engine on this machine."""
+        return "f32" if precision == "auto" else precision
+
+    def start(self, spectrograms: np.ndarray):
+        """Begin a batch; returns what `finish` needs."""
+        raise NotImplementedError
+
+    def finish(self, under_way) -> np.ndarray:
+        """Wait for a batch; (batch, D) float32 that the caller may keep."""
+        raise NotImplementedError
+
+
+class OpenVinoEngine(Engine):
+    """The card's converted graph, on the processor. Thread-safe: every batch has a request of its own."""
+
+    name = "openvino"
+    n_ahead = 2
+
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH, threads: int | None = None):
+        super().__init__(card, precision=precision, batch=batch)
+        import openvino
+
+        graph, _ = card.file("graph"), card.file("graph_data")
+        core = openvino.Core()
+        try:
+            model = core.read_model(graph)
+            model.reshape(list(self.shape))
+            options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+            if threads:
+                options["INFERENCE_NUM_THREADS"] = threads
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise WeightsError(f"{graph}: OpenVINO cannot run this graph: {str(error).splitlines()[-1]}") from error
+        self._idle: list = []
+
+    def resolve(self, precision: str) -> str:
+        """bf16 only where the processor computes in it; elsewhere it would be emulated or refused."""
+        import openvino
+
+        can = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not can:
+            raise UsageError("precision bf16: this processor does not compute in bfloat16: use f32 or auto")
+        return precision if precision != "auto" else "bf16" if can else "f32"
+
+    def start(self, spectrograms):
+        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        request.start_async({0: spectrograms}, share_inputs=True)
+        return request, spectrograms  # the request reads the array while it runs
+
+    def finish(self, under_way):
+        request, _ = under_way
+        request.wait()
+        vectors = request.get_output_tensor(0).data.copy()
+        self._idle.append(request)
+        return vectors
+
+
+class KerasEngine(Engine):
+    """The Keras network itself, on whatever device Keras' backend uses. Needs the train extra."""
+
+    name = "keras"
+
+    def __init__(self, card: Card, *, precision: str = "f32", batch: int = BATCH):
+        super().__init__(card, precision=precision, batch=batch)
+        if self.precision != "f32":
+            raise UsageError("the Keras engine computes in f32 only")
+        from .weights import load_network
+
+        self._network = load_network(card)
+
+    def start(self, spectrograms):
+        return self._network.predict_on_batch(spectrograms)
+
+    def finish(self, under_way):
+        return np.asarray(under_way, np.float32)
+
+
+class PlaceholderEngine(Engine):
+    """A fixed linear map of the mean spectrum: for testing what surrounds an engine, in milliseconds."""
+
+    name = "placeholder"
+
+    def start(self, spectrograms):
+        return spectrograms.mean(axis=(2, 3))
+
+    def finish(self, under_way):
+        rows = np.arange(under_way.shape[1] * self.card.model.dim).reshape(under_way.shape[1], -1)
+        return (under_way @ np.cos(rows)).astype(np.float32)
+
+
+def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
+    """Pass a stream of spectrograms through an engine in full batches, across owners, in order.
+
+    `chunks` yields ``(owner, spectrograms (n, F, T, 1))``, or ``(owner, None)`` when the owner has no more; so does
+    the result, with vectors (k, D) in place of spectrograms. Memory: `n_ahead` + 1 batches and one chunk.
+    """
+    under_way: deque = deque()
+    batch, used, plan = np.zeros(engine.shape, np.float32), 0, []
+
+    def collect(left: int):
+        while len(under_way) > left:
+            handle, owners = under_way.popleft()
+            vectors = engine.finish(handle) if handle is not None else None
+            for owner, rows in owners:
+                yield owner, None if rows is None else vectors[rows]
+
+    def launch():
+        nonlocal batch, used, plan
+        under_way.append((engine.start(batch) if used else None, plan))
+        batch, used, plan = np.zeros(engine.shape, np.float32), 0, []
+
+    for owner, rows in chunks:
+        if rows is None:
+            plan.append((owner, None))
+            continue
+        at = 0
+        while at < len(rows):
+            n = min(engine.batch - used, len(rows) - at)
+            batch[used : used + n] = rows[at : at + n]
+            plan.append((owner, slice(used, used + n)))
+            used, at = used + n, at + n
+            if used == engine.batch:
+                launch()
+                yield from collect(engine.n_ahead)
+    launch()
+    yield from collect(0)
+
+
+def default(card: Card, *, precision: str = "auto", batch: int = BATCH) -> Engine:
+    """The engine for extraction: OpenVINO, unless the environment variable L3EMBED_ENGINE says "keras"."""
+    kinds = {"openvino": OpenVinoEngine, "keras": KerasEngine}
+    name = os.environ.get("L3EMBED_ENGINE", "openvino")
+    if name not in kinds:
+        raise UsageError(f"L3EMBED_ENGINE must be one of {', '.join(kinds)}. Received: {name!r}")
+    return kinds[name](card, precision=precision, batch=batch)

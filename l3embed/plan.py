@@ -1,0 +1,170 @@
+"""What the user named -> which recordings, and where each result goes.
+
+Folders are searched recursively for media files by suffix; a file that is named is taken whatever its suffix. The tree
+of results mirrors the tree of recordings below the common parent of everything that was named, so equal names in
+different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.npz` and `a.flac.npz`.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import reason
+
+AUDIO_SUFFIXES = frozenset(
+    ".wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .m4a .m4b .aac .ac3 .amr .wma "
+    ".wv .ape .mka".split()
+)
+VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ogv .3gp .ts .mts".split())
+LIST_SUFFIXES = frozenset((".txt", ".lst", ".m3u"))
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording: its path ("-" for standard input), and its result's path below the output folder."""
+
+    source: str
+    output: Path
+    data: bytes | None = field(default=None, repr=False)  # of standard input
+
+
+@dataclass
+class Plan:
+    items: list[Item]
+    failures: list[tuple[str, str]]  # (what was named, why it cannot be taken)
+    n_ignored: int  # files in folders that are no media files
+
+
+def plan(inputs: list[str], stdin: BinaryIO | None = None) -> Plan:
+    """Expand folders, globs, lists of paths and "-". Nothing is opened but lists, standard input and folders.
+
+    Standard input may be one recording, or a list of paths (separated by lines or by NUL).
+    """
+    found = _Found(stdin)
+    for name in inputs:
+        found.add(name)
+    return Plan(_with_outputs(found), found.failures, found.n_ignored)
+
+
+class _Found:
+    def __init__(self, stdin: BinaryIO | None):
+        self.stdin = stdin
+        self.files: dict[str, None] = {}  # absolute paths, each once, in order
+        self.roots: list[str] = []  # what was named: folders, and the folders of named files
+        self.failures: list[tuple[str, str]] = []
+        self.n_ignored = 0
+        self.data: bytes | None = None
+
+    def add(self, name: str, from_list: bool = False) -> None:
+        if name == STDIN and not from_list:
+            self._add_stdin()
+        elif os.path.isdir(name):
+            self.roots.append(os.path.abspath(name))
+            self._add_folder(name)
+        elif os.path.lexists(name):
+            if not from_list and Path(name).suffix.lower() in LIST_SUFFIXES:
+                self._add_list_file(name)
+            else:
+                self._add_file(name)
+        elif matches := sorted(glob.glob(name, recursive=True)):
+            for match in matches:
+                self.add(match, from_list)
+        else:
+            self.failures.append((name, "no such file or folder"))
+
+    def _add_file(self, name: str) -> None:
+        path = os.path.abspath(name)
+        self.roots.append(os.path.dirname(path))
+        self.files[path] = None
+
+    def _add_folder(self, folder: str) -> None:
+        n_before = len(self.files)
+        for path, is_media in _walk(os.path.abspath(folder), self.failures):
+            if is_media:
+                self.files[path] = None
+            else:
+                self.n_ignored += 1
+        if len(self.files) == n_before and not self.failures:
+            self.failures.append((folder, "holds no audio or video files"))
+
+    def _add_list_file(self, name: str) -> None:
+        try:
+            data = Path(name).read_bytes()
+        except OSError as error:
+            self.failures.append((name, reason(error)))
+            return
+        self._add_list(data, name)
+
+    def _add_list(self, data: bytes, name: str) -> None:
+        """Paths in a list are relative to the current folder, as those on the command line are."""
+        lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+        names = [os.fsdecode(line.strip(b"\r\n")) for line in lines if line.strip() and not line.startswith(b"#")]
+        if not names:
+            self.failures.append((name, "is an empty list of paths"))
+        for entry in names:
+            self.add(entry, from_list=True)
+
+    def _add_stdin(self) -> None:
+        data = self.stdin.read() if self.stdin is not None else b""
+        if not data:
+            self.failures.append((STDIN, "standard input is empty: pipe a recording or a list of paths into it"))
+        elif _is_media(data):
+            self.data = data
+        else:
+            self._add_list(data, STDIN)
+
+
+# First bytes of media files: RIFF and RF64, FLAC, Ogg, MP3 with a tag, AIFF, AU, CAF, Matroska, ASF, WavPack, AMR, MPEG
+_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"\x1aE\xdf\xa3")
+_MAGIC += (b"0&\xb2u", b"wvpk", b"#!AMR", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")
+
+
+def _is_media(data: bytes) -> bool:
+    is_mpeg_frame = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
+    return data.startswith(_MAGIC) or data[4:8] == b"ftyp" or is_mpeg_frame
+
+
+def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
+    """(path, whether it is a media file) of all files below, sorted, hidden ones left out; every folder once."""
+    seen = set()
+    for root, folders, files in os.walk(
+        folder, followlinks=True, onerror=lambda e: failures.append((e.filename, reason(e)))
+    ):
+        try:
+            status = os.stat(root)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in seen:  # a link back to a folder already walked
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield os.path.join(root, name), Path(name).suffix.lower() in AUDIO_SUFFIXES | VIDEO_SUFFIXES
+
+
+def _with_outputs(found: _Found) -> list[Item]:
+    base = os.path.commonpath(found.roots) if found.roots else ""
+    relative = [Path(os.path.relpath(path, base)) for path in found.files]
+    claimed = Counter(path.with_suffix(".npz") for path in relative)
+    items = []
+    for source, path in zip(found.files, relative, strict=True):
+        alone = claimed[path.with_suffix(".npz")] == 1
+        items.append(Item(source, path.with_suffix(".npz") if alone else path.with_name(path.name + ".npz")))
+    if found.data is not None:
+        items.append(Item(STDIN, Path("stdin.npz"), found.data))
+    return items
+
+
+def opened(item: Item):
+    """What `decode.open_recording` takes for this recording."""
+    return item.source if item.data is None else io.BytesIO(item.data)

@@ -1,0 +1,1 @@
+"""Probing embeddings on labelled data: data sets with their own folds -> clip vectors -> probe -> scores."""

@@ -1,0 +1,1 @@
+"""The weights that ship with l3embed, each with its card. Data only."""
