@@ -8,6 +8,7 @@ window i is ``i hop / rate`` seconds: its centre in the recording when centred, 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -20,7 +21,7 @@ _ROUNDING = 1e-6
 
 def hop_samples(hop_s: float, rate_hz: int) -> int:
     """Whole samples in a hop, rounded down as in OpenL3. Raises UsageError unless that is at least one sample."""
-    if not isinstance(hop_s, (int, float, np.number)) or isinstance(hop_s, bool) or not math.isfinite(hop_s):
+    if not isinstance(hop_s, numbers.Real) or isinstance(hop_s, bool) or not math.isfinite(hop_s):
         raise UsageError(f"hop must be a number of seconds. Received: {hop_s!r}")
     samples = math.floor(hop_s * rate_hz + _ROUNDING)
     if samples < 1:
