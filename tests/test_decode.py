@@ -395,7 +395,7 @@ def test_permission_denied(tmp_path):
         "try: open_recording('closed.wav', 48000)\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    root = Path(decode.__file__).parents[1]
+    root = Path(decode.__file__).parents[2]
     child = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "AudioError cannot be read: permission denied"
 

@@ -1,4 +1,4 @@
-"""The front ends against an independent float64 referee written from their definitions, and against kapre and librosa."""
+"""The front ends against a float64 referee written from their definitions, and against kapre and librosa."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -81,7 +81,7 @@ def test_kapre_layers_agree(fe):
 
     sound = _sound(fe)
     with np.testing.suppress_warnings() as quiet:
-        quiet.filter(UserWarning, "Empty filters detected")  # librosa, of the HTK bank that the weights were trained with
+        quiet.filter(UserWarning, "Empty filters detected")  # librosa, of the HTK bank
         layers = front_end_layers(fe)
     found = np.asarray(layers(sound[None, :, None].astype(np.float32)))[0, :, :, 0]
     expected = spectrograms(sound, np.array([0]), fe)[0, :, :, 0]
@@ -96,7 +96,9 @@ def test_mel_filterbank_is_librosas(fe):
     with np.testing.suppress_warnings() as quiet:
         quiet.filter(UserWarning, "Empty filters detected")
         norm = "slaney" if fe.mel_norm == "slaney" else None
-        bank = librosa.filters.mel(sr=fe.rate_hz, n_fft=fe.n_fft, n_mels=fe.n_mels, htk=fe.mel_scale == "htk", norm=norm)
+        bank = librosa.filters.mel(
+            sr=fe.rate_hz, n_fft=fe.n_fft, n_mels=fe.n_mels, htk=fe.mel_scale == "htk", norm=norm
+        )
     np.testing.assert_allclose(mel_filterbank(fe), bank, atol=1e-6 * bank.max())
 
 

@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Rooms in the order in which data walks through them: each may import the ones before it.
-CORRIDOR = ["errors", "spec", "decode", "windows", "frontend", "networks", "weights", "engine", "store", "plan", "embed"]
+CORRIDOR = [
+    "errors",
+    "spec",
+    "decode",
+    "windows",
+    "frontend",
+    "networks",
+    "weights",
+    "engine",
+    "store",
+    "plan",
+    "embed",
+]
 WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",

@@ -79,7 +79,9 @@ def test_is_done_needs_the_same_recipe_size_and_an_older_source(tmp_path):
     assert not store.is_done(path, RECIPE, source.stat()), "another size"
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: bytes(len(b))])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: bytes(len(b))]
+)
 def test_a_damaged_output_is_not_done_and_cannot_be_read(tmp_path, damage):
     path = tmp_path / "a.npz"
     _write(path, _rows(2))

@@ -1,0 +1,116 @@
+"""The reader for everything else: ffmpeg, through a pipe; and where ffmpeg is found."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import threading
+
+import numpy as np
+
+from ..errors import AudioError, reason
+from .source import Source
+
+_NO_FFMPEG = "needs ffmpeg to be decoded and none was found: install ffmpeg, or pip install imageio-ffmpeg"
+_NOT_AUDIO = "is not audio: neither libsndfile nor ffmpeg recognises it"
+
+
+class Ffmpeg:
+    """Reads through ffmpeg what libsndfile does not recognise: the first sound track, as AU (rate in its header)."""
+
+    # the level that ffmpeg puts in front of its lines, after the part of ffmpeg that speaks
+    _ERROR = re.compile(r"(\[[^]]* @ [^]]*\] )*\[(error|fatal|panic)\]")
+    _DURATION = re.compile(r"\[info\] +Duration: (\d+):(\d+):([\d.]+)")
+
+    def __init__(self, source: Source):
+        self.expected_s, self._errors, self._recognised, self._estimated = None, [], False, False
+        self._process = _start_ffmpeg(source.path())
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        try:
+            header = self._process.stdout.read(24)
+            if len(header) < 24 or header[:4] != b".snd":
+                raise AudioError(self._failure(0))
+            offset, _, _, self.rate_hz, self.channels = struct.unpack(">5I", header[4:])
+            self._process.stdout.read(offset - 24)  # a title
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, n: int) -> np.ndarray:
+        data = self._process.stdout.read(n * self.channels * 4)
+        whole = len(data) - len(data) % (self.channels * 4)
+        return np.frombuffer(data[:whole], ">f4").reshape(-1, self.channels).astype(np.float32)
+
+    def finish(self, seconds: float) -> list[str]:
+        if self._process.wait():
+            raise AudioError(self._failure(seconds))
+        self._listener.join()
+        notes = ["damaged: ffmpeg decoded on, some sound may be missing or wrong"] if self._errors else []
+        # a video may outlast its sound by a little
+        if self.expected_s and not self._estimated and seconds < 0.9 * self.expected_s - 1:
+            notes.append(f"the header promises {self.expected_s:.2f} s, the sound ends at {seconds:.2f} s")
+        return notes
+
+    def _listen(self) -> None:
+        """Empty ffmpeg's log as it fills, lest ffmpeg waits for us; keep what matters of it."""
+        for line in self._process.stderr:
+            text = line.decode("utf-8", "replace")
+            self._recognised |= text.startswith("[info] Input #0")
+            self._estimated |= "Estimating duration" in text
+            if self.expected_s is None and (found := self._DURATION.match(text)):
+                hours, minutes, seconds = map(float, found.groups())
+                self.expected_s = 3600 * hours + 60 * minutes + seconds
+            if self._ERROR.match(text) and len(self._errors) < 20:
+                self._errors.append(text)
+
+    def _failure(self, seconds: float) -> str:
+        status = self._process.wait()
+        self._listener.join()
+        said = " ".join(self._errors)
+        if "matches no streams" in said:
+            return "has no sound track"
+        if "moov atom not found" in said:
+            return "is truncated: its index (the moov atom) is missing, as in a recording that was cut off"
+        if seconds:
+            return f"is damaged: ffmpeg could not decode it past {seconds:.2f} s"
+        if not self._recognised and "Invalid data" in said:
+            return _NOT_AUDIO
+        return f"cannot be decoded: neither libsndfile nor ffmpeg (status {status}) understands its sound"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        self._process.stdout.close()
+        self._process.stderr.close()
+
+
+def _start_ffmpeg(path: str):
+    """ffmpeg writing AU to a pipe. `file:` and the whitelist: the name is a name, and nothing leads to the network."""
+    import subprocess
+
+    import ffmpeg
+
+    graph = ffmpeg.input("PATH", protocol_whitelist="file")
+    graph = graph.output("pipe:1", map="0:a:0", format="au", acodec="pcm_f32be")
+    graph = graph.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+    command = graph.compile(cmd=ffmpeg_binary())
+    command[command.index("PATH")] = f"file:{path}"  # ffmpeg-python fails on names that are not UTF-8
+    try:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise AudioError(f"needs ffmpeg to be decoded, which does not start: {reason(error)}") from None
+
+
+def ffmpeg_binary() -> str:
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        raise AudioError(_NO_FFMPEG) from None

@@ -1,0 +1,112 @@
+"""The reader for what libsndfile recognises, and how to tell that such a file was cut off.
+
+Readers have `rate_hz`, `channels`, `expected_s`; ``read(n)`` gives (<= n, channels), empty at the end;
+``finish(seconds)`` gives notes or raises AudioError.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import AudioError
+from .source import Source
+
+UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 frames when a FLAC header leaves the length open
+SHORTFALL_S = 0.001  # less than this is rounding of lengths, not a cut
+_OGG_PAGE = 65_307  # bytes of the largest page (RFC 3533, section 6)
+
+
+class Libsndfile:
+    """Reads what libsndfile recognises."""
+
+    def __init__(self, sound, source: Source, chunk: Chunk | None, is_cut_ogg: bool):
+        self._sound, self._source, self._chunk, self._is_cut_ogg = sound, source, chunk, is_cut_ogg
+        self.rate_hz, self.channels = sound.samplerate, sound.channels
+        self.expected_s = sound.frames / sound.samplerate
+
+    def read(self, n: int) -> np.ndarray:
+        import soundfile
+
+        try:
+            block = self._sound.read(n, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:
+            self._source.check()
+            raise AudioError(f"is truncated or damaged: {self._shortfall(self._sound.tell() / self.rate_hz)}") from None
+        self._source.check()
+        return block
+
+    def finish(self, seconds: float) -> list[str]:
+        # libsndfile estimates the length of an MP3
+        short = self._sound.format != "MP3" and self.expected_s - seconds > SHORTFALL_S
+        if short and self._sound.format == "FLAC":
+            raise AudioError(f"is truncated: {self._shortfall(seconds)}")
+        if self._chunk and self._chunk.cut:
+            promised_s = seconds * self._chunk.promised / max(1, self._chunk.present)
+            if promised_s - seconds > SHORTFALL_S:
+                return [f"truncated: {self._shortfall(seconds, promised_s)}"]
+        if self._is_cut_ogg:
+            return [f"truncated: the end-of-stream mark is missing, {seconds:.2f} s could be read"]
+        return [f"truncated: {self._shortfall(seconds)}"] if short else []
+
+    def _shortfall(self, seconds: float, promised_s: float | None = None) -> str:
+        promised_s = self.expected_s if promised_s is None else promised_s
+        return f"the header promises {promised_s:.2f} s, {seconds:.2f} s could be read"
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class Chunk(NamedTuple):
+    """Sizes in bytes of the chunk that holds a WAV or AIFF file's samples; `outer`: of the chunk around everything."""
+
+    promised: int
+    present: int
+    outer: int
+
+    @property
+    def cut(self) -> bool:
+        return not _open_ended(self.promised) and self.present < self.promised
+
+    @property
+    def unfinished(self) -> bool:
+        """A recorder that stopped before it wrote the sizes: libsndfile sees no samples there, ffmpeg reads them."""
+        return self.promised == 0 and self.present > 0 and _open_ended(self.outer)
+
+
+def _open_ended(size: int) -> bool:
+    """Whether a size stands for "unknown": 0, or as near to 2^31 or 2^32 as programs that write to a pipe put it."""
+    return size == 0 or min(abs(size - 2**31), abs(size - 2**32)) <= 1 << 16
+
+
+def sound_chunk(source: Source) -> Chunk | None:
+    """Find the chunk of samples in a RIFF, RIFX, RF64 or AIFF file; None in any other."""
+    head, at, wide = source.read_at(0, 12), 12, None
+    order = {b"RIFF": "little", b"RF64": "little", b"RIFX": "big", b"FORM": "big"}.get(head[:4])
+    if order is None or head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
+        return None
+    for _ in range(1000):  # a bound on damaged files
+        header = source.read_at(at, 8)
+        if len(header) < 8:
+            break
+        name, size, at = header[:4], int.from_bytes(header[4:], order), at + 8
+        if name == b"ds64":  # EBU Tech 3306: the 64-bit sizes of the file and of its samples
+            wide = int.from_bytes(source.read_at(at, 16)[8:], order)
+        if name in (b"data", b"SSND"):
+            size = wide if wide and size == 2**32 - 1 else size
+            return Chunk(size, source.size - at, int.from_bytes(head[4:8], order))
+        at += size + size % 2
+    return None
+
+
+def ogg_cut(source: Source) -> bool:
+    """Whether this is an Ogg file whose last page is incomplete or lacks the end-of-stream flag (RFC 3533)."""
+    if source.read_at(0, 4) != b"OggS":
+        return False
+    tail = source.read_at(max(0, source.size - _OGG_PAGE), _OGG_PAGE)
+    page = tail[max(0, tail.rfind(b"OggS\0")) :]
+    if not page.startswith(b"OggS"):
+        return False  # something else follows the sound
+    length = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
+    return len(page) < length or not page[5] & 4
