@@ -5,6 +5,7 @@ The only place that knows the order of the rooms. Every input gives one result o
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -76,17 +77,28 @@ class EmbeddingModel:
         Raises AudioError for sound that cannot be embedded and UsageError for settings out of range. Silence is
         embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
         """
-        hop_samples = windows.hop_samples(hop, self.spec.front_end.rate_hz)
         many = isinstance(audio, list | tuple)
-        sources = list(audio) if many else [audio]
-        rates = list(sample_rate) if isinstance(sample_rate, list | tuple) else [sample_rate] * len(sources)
-        if len(rates) != len(sources):
-            raise UsageError(f"sample_rate must be one number or one for each sound: {len(sources)}, not {len(rates)}")
-        jobs = [_ArrayJob(a, r, i if many else None) for i, (a, r) in enumerate(zip(sources, rates, strict=True))]
-        for _ in _through(self, jobs, hop_samples, center):
-            pass
-        results = [job.result(hop_samples, self.spec.front_end.rate_hz, self.dim) for job in jobs]
+        results = list(self.each(audio if many else [audio], sample_rate, hop=hop, center=center))
         return results if many else results[0]
+
+    def each(self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True) -> Iterator[tuple]:
+        """The (embedding, timestamps) of many sounds, one after the other, computed in batches across them.
+
+        As `embed` of a list, but only the sounds under way are in memory. `sounds` may be any iterable.
+        """
+        front_end = self.spec.front_end
+        hop_samples = windows.hop_samples(hop, front_end.rate_hz)
+        if isinstance(sample_rate, list | tuple):
+            sounds = list(sounds)
+            if len(sample_rate) != len(sounds):
+                n = len(sounds)
+                raise UsageError(f"sample_rate must be one number or one for each sound: {n}, not {len(sample_rate)}")
+            rates = iter(sample_rate)
+        else:
+            rates = itertools.repeat(sample_rate)
+        jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
+        for job in _through(self, jobs, hop_samples, center):
+            yield job.result(hop_samples, front_end.rate_hz, self.dim)
 
     def recipe(self, hop: float, center: bool) -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
@@ -203,7 +215,7 @@ def _through(model: EmbeddingModel, jobs: Iterable, hop_samples: int, center: bo
 class _ArrayJob:
     """An array (or the file at a path), its rows kept in memory; errors are raised."""
 
-    def __init__(self, audio, sample_rate, index: int | None):
+    def __init__(self, audio, sample_rate, index: int):
         self.audio, self.sample_rate, self.index = audio, sample_rate, index
         self.rows: list[np.ndarray] = []
 
@@ -227,7 +239,7 @@ class _ArrayJob:
     def _where(self) -> str:
         if isinstance(self.audio, str | os.PathLike):
             return f"{os.fspath(self.audio)}: "
-        return "" if self.index is None else f"sound {self.index} of the list: "
+        return f"sound {self.index}: "
 
     def add(self, rows: np.ndarray) -> None:
         self.rows.append(rows)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from l3embed import decode
 from l3embed.embed import EmbeddingModel
 from l3embed.frontend import spectrograms
 from l3embed.spec import small_front_end
+from l3embed.transformer import POOLINGS
 
 from .datasets import Clip
-
-POOLINGS: dict[str, Callable] = {
-    "mean": lambda x: x.mean(axis=0),
-    "max": lambda x: x.max(axis=0),
-    "mean+max": lambda x: np.concatenate([x.mean(axis=0), x.max(axis=0)]),
-    "mean+std": lambda x: np.concatenate([x.mean(axis=0), x.std(axis=0)]),
-}
 
 
 def embeddings(model: EmbeddingModel, clips: list[Clip], pooling: str = "mean+max", hop: float = 0.1) -> np.ndarray:
     """(clips, D x number of statistics) float32: each clip's windows, pooled."""
     pool = POOLINGS[pooling]
-    return np.stack([pool(model.embed(clip.path, hop=hop)[0]) for clip in clips])
+    return np.stack([pool(embedding) for embedding, _ in model.each((clip.path for clip in clips), hop=hop)])
 
 
 def log_mel_statistics(clips: list[Clip]) -> np.ndarray:

@@ -1,14 +1,62 @@
 """What several test files share."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings, which lie beside the repository where they are at hand."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no real recordings here: ../shared/data is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Reference outputs of the original programs, which lie beside the repository where they are at hand."""
+    folder = ROOT.parent / "shared" / "fixtures"
+    if not folder.is_dir():
+        pytest.skip("no reference outputs here: ../shared/fixtures is absent")
+    return folder
+
+
+def tone(seconds: float, rate_hz: int = 32_000, hz: float = 440.0, seed: int = 0) -> np.ndarray:
+    """(n,) float64: a tone in a little noise."""
+    n = round(seconds * rate_hz)
+    noise = np.random.default_rng(seed).standard_normal(n)
+    return 0.3 * np.sin(2 * np.pi * hz * np.arange(n) / rate_hz) + 0.01 * noise
+
+
+def write(path: Path, sound: np.ndarray, rate_hz: int = 32_000, **how) -> Path:
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, rate_hz, **how)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The shipped model in f32."""
+    import l3embed
+
+    return l3embed.load(precision="f32")
+
+
+@pytest.fixture(scope="session")
+def placeholder():
+    """A model with an engine that computes next to nothing: for what surrounds engines."""
+    from l3embed import weights
+    from l3embed.embed import EmbeddingModel
+    from l3embed.engine import PlaceholderEngine
+
+    card = weights.card()
+    small = replace(card, model=replace(card.model, name="placeholder", dim=8))
+    return EmbeddingModel(small, PlaceholderEngine(small, precision="f32", batch=16))

@@ -98,7 +98,11 @@ def _open_regular(path: str):
         raise AudioError("does not exist") from None
     except (OSError, ValueError) as error:
         raise AudioError(f"cannot be read: {reason(error)}") from None
-    _check_regular(os.fstat(file.fileno()))
+    try:
+        _check_regular(os.fstat(file.fileno()))
+    except AudioError:
+        file.close()
+        raise
     return file
 
 

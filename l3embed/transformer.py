@@ -1,0 +1,81 @@
+"""A scikit-learn transformer: recordings in, one vector each out. Needs the probe extra (scikit-learn)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .embed import load
+from .errors import MissingExtraError, UsageError
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+except ImportError as error:
+    raise MissingExtraError("the scikit-learn transformer", "probe") from error
+
+POOLINGS = {
+    "mean": lambda x: x.mean(axis=0),
+    "max": lambda x: x.max(axis=0),
+    "mean+max": lambda x: np.concatenate([x.mean(axis=0), x.max(axis=0)]),
+    "mean+std": lambda x: np.concatenate([x.mean(axis=0), x.std(axis=0)]),
+}
+
+
+class Embedder(TransformerMixin, BaseEstimator):
+    """Paths or arrays -> (n_recordings, D) float32; nothing is learned from the data.
+
+    Parameters
+    ----------
+    model, weights, front_end, precision : as in `l3embed.load`
+    sample_rate : Hz of arrays; paths need none
+    hop : seconds between windows
+    center : whether windows are centred on their time stamps
+    pooling : how the windows of a recording become one vector: "mean", "max", "mean+max", "mean+std"
+
+    Attributes
+    ----------
+    model_ : embed.EmbeddingModel, after `fit` or the first `transform`
+    """
+
+    def __init__(
+        self, model=None, *, weights=None, front_end=None, precision="auto", sample_rate=None, hop=0.1, center=True,
+        pooling="mean",
+    ):  # fmt: skip
+        self.model = model
+        self.weights = weights
+        self.front_end = front_end
+        self.precision = precision
+        self.sample_rate = sample_rate
+        self.hop = hop
+        self.center = center
+        self.pooling = pooling
+
+    def fit(self, X, y=None):
+        """Check the settings and load the model."""
+        if self.pooling not in POOLINGS:
+            raise UsageError(f"pooling must be one of {', '.join(POOLINGS)}. Received: {self.pooling!r}")
+        self.model_ = load(
+            self.model, weights_file=self.weights, front_end=self.front_end, precision=self.precision
+        )  # fmt: skip
+        return self
+
+    def transform(self, X):
+        """X : list of paths or of arrays (n,) or (n, channels)."""
+        if not hasattr(self, "model_"):
+            self.fit(X)
+        pool = POOLINGS[self.pooling]
+        results = self.model_.each(X, self.sample_rate, hop=self.hop, center=self.center)
+        return np.stack([pool(embedding) for embedding, _ in results])
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns: pooling and number."""
+        dim = self.model_.dim
+        return np.array([f"{p}{i}" for p in self.pooling.split("+") for i in range(dim)], object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
+    def __getstate__(self):
+        """A compiled model stays behind: a pickled pipeline loads it again where it is used."""
+        return {key: value for key, value in super().__getstate__().items() if key != "model_"}
