@@ -92,16 +92,16 @@ def _extract(arguments) -> int:
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     results = [embed.Result(name, None, error=why) for name, why in found.failures]
-    for result in results:
-        _report(result)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
+        for result in results:
+            _report(result, progress)
         for result in embed.extract(
             model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
             overwrite=arguments.overwrite, tick=progress.tick,
         ):  # fmt: skip
             results.append(result)
             progress.done(result)
-            _report(result)
+            _report(result, progress)
     total = embed.summary(results, time.monotonic() - started)
     if arguments.json:
         print(json.dumps(total))
@@ -110,18 +110,11 @@ def _extract(arguments) -> int:
     return SOME_FAILED if total["failed"] else OK
 
 
-def _report(result) -> None:
+def _report(result, progress) -> None:
     for note in result.notes:
-        _say(f"{result.source}: warning: {note}")
+        progress.say(f"{result.source}: warning: {note}")
     if result.error:
-        _say(f"{result.source}: failed: {result.error}")
-
-
-def _say(line: str) -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode(file=sys.stderr):  # not through a progress bar
-        print(line, file=sys.stderr)
+        progress.say(f"{result.source}: failed: {result.error}")
 
 
 def _print_summary(total: dict, folder: Path, n_ignored: int) -> None:
@@ -157,6 +150,12 @@ class _Progress:
     def __exit__(self, *exc):
         if self.bar is not None:
             self.bar.close()
+
+    def say(self, line: str) -> None:
+        if self.bar is not None:
+            self.bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
 
     def tick(self, seconds: float) -> None:
         self.seconds += seconds
