@@ -6,6 +6,7 @@ No logic lives here. Results go to standard output; progress, warnings and failu
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -91,18 +92,18 @@ def _extract(arguments) -> int:
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
-    results = [embed.Result(name, None, error=why) for name, why in found.failures]
+    summary = embed.Summary(keep_results=arguments.json)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
-        for result in results:
-            _report(result, progress)
-        for result in embed.extract(
+        refused = (embed.Result(name, None, error=why) for name, why in found.failures)
+        results = embed.extract(
             model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
             overwrite=arguments.overwrite, tick=progress.tick,
-        ):  # fmt: skip
-            results.append(result)
+        )  # fmt: skip
+        for result in itertools.chain(refused, results):
+            summary.add(result)
             progress.done(result)
             _report(result, progress)
-    total = embed.summary(results, time.monotonic() - started)
+    total = summary.as_dict(time.monotonic() - started)
     if arguments.json:
         print(json.dumps(total))
     else:

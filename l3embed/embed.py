@@ -133,29 +133,28 @@ def extract(
     recipe = model.recipe(hop, center)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
+    parts = _partitions(items, jobs)
+    if jobs == 1:
+        for part in parts:
+            yield from work(model, part, folder, recipe, overwrite, tick)
+        return
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
+    for results in pool(delayed(_work_list)(model, part, folder, recipe, overwrite, tick) for part in parts):
+        yield from results
+
+
+def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
+    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
     todo = []
     for item in items:
         output = folder / item.output
         if not overwrite and store.is_done(output, recipe, _stat(item)):
             yield Result(item.source, str(output), skipped=True)
         else:
-            todo.append(item)
-    partitions = _partitions(todo, jobs)
-    if jobs == 1 or len(partitions) < 2:
-        for part in partitions:
-            yield from work(model, part, folder, recipe, tick)
-        return
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, recipe, tick) for part in partitions):
-        yield from results
-
-
-def work(model, items: list[Item], folder: Path, recipe: dict, tick=None) -> Iterator[Result]:
-    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    files = [_FileJob(item, folder / item.output, recipe, tick) for item in items]
-    for job in _through(model, files, recipe["hop_samples"], recipe["center"]):
+            todo.append(_FileJob(item, output, recipe, tick))
+    for job in _through(model, todo, recipe["hop_samples"], recipe["center"]):
         yield job.result
 
 
@@ -163,19 +162,20 @@ def _work_list(*args) -> list[Result]:
     return list(work(*args))
 
 
-def _partitions(items: list[Item], jobs: int) -> list[list[Item]]:
+def _partitions(items: list[Item], jobs: int) -> Iterator[list[Item]]:
     """Consecutive items, few enough and small enough that all workers end at about the same time."""
     limit = max(1, min(PARTITION_FILES, -(-len(items) // (2 * jobs)))) if jobs > 1 else PARTITION_FILES
-    parts, size = [[]], 0
+    part, size = [], 0
     for item in items:
         status = _stat(item)
         n = status.st_size if status else 0
-        if parts[-1] and (len(parts[-1]) >= limit or size + n > PARTITION_BYTES):
-            parts.append([])
-            size = 0
-        parts[-1].append(item)
+        if part and (len(part) >= limit or size + n > PARTITION_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(item)
         size += n
-    return [part for part in parts if part]
+    if part:
+        yield part
 
 
 def _stat(item: Item) -> os.stat_result | None:
@@ -200,7 +200,7 @@ def _through(model: EmbeddingModel, jobs: Iterable, hop_samples: int, center: bo
                     at_most=CHUNK_WINDOWS,
                 ):  # fmt: skip
                     yield job, spectrograms(signal, starts, front_end)
-            except (L3EmbedError, OSError) as error:
+            except Exception as error:  # whatever it is, it is this recording's: the others go on
                 job.fail(error)
             yield job, None
 
@@ -245,6 +245,8 @@ class _ArrayJob:
         self.rows.append(rows)
 
     def fail(self, error: Exception) -> None:
+        if not isinstance(error, L3EmbedError | OSError):
+            raise error
         kind = type(error) if isinstance(error, L3EmbedError) else AudioError
         raise kind(self._where() + reason(error)) from error
 
@@ -289,13 +291,19 @@ class _FileJob:
         if self.writer:
             self.writer.discard()
 
+    def _source_name(self) -> str:
+        """The recording's path below the common folder of all: the same wherever that folder lies."""
+        if self.item.data is not None:
+            return "stdin"
+        return os.path.join(os.path.dirname(self.item.output), os.path.basename(self.item.source))
+
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
         n, source = self.writer.n_rows, _stat(self.item)
         size = source.st_size if source else len(self.item.data or b"")
         metadata = {
-            **self.recipe, "l3embed": __version__, "source": str(self.item.output.with_name(_name(self.item))),
+            **self.recipe, "l3embed": __version__, "source": self._source_name(),
             "source_bytes": size, "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
@@ -308,23 +316,34 @@ class _FileJob:
         )
 
 
-def _name(item: Item) -> str:
-    return os.path.basename(item.source) if item.data is None else "stdin"
-
-
 def _notes(recording, rate_hz: int) -> list[str]:
     return [*recording.notes, *(["all samples are zero"] if recording.peak == 0 else [])]
 
 
-def summary(results: list[Result], seconds: float) -> dict:
-    """Numbers of a run, for `--json` and for the last line."""
-    done = [r for r in results if r.error is None and not r.skipped]
-    sound = sum(r.seconds for r in done)
-    return {
-        "done": len(done), "skipped": sum(r.skipped for r in results),
-        "failed": [{"source": r.source, "error": r.error} for r in results if r.error],
-        "warnings": [{"source": r.source, "notes": list(r.notes)} for r in results if r.notes],
-        "windows": sum(r.n_windows for r in done), "sound_s": round(sound, 3), "wall_s": round(seconds, 3),
-        "sound_s_per_s": round(sound / seconds, 1) if seconds else None,
-        "results": [asdict(r) for r in results],
-    }  # fmt: skip
+class Summary:
+    """What a run amounts to; keeps failures and warnings only, so that it stays small for any number of recordings."""
+
+    def __init__(self, keep_results: bool = False):
+        self.n = {"done": 0, "skipped": 0, "windows": 0}
+        self.sound_s = 0.0
+        self.failed: list[dict] = []
+        self.warnings: list[dict] = []
+        self.results: list[dict] | None = [] if keep_results else None
+
+    def add(self, result: Result) -> None:
+        if result.error:
+            self.failed.append({"source": result.source, "error": result.error})
+        else:
+            self.n["skipped" if result.skipped else "done"] += 1
+            self.n["windows"] += result.n_windows
+            self.sound_s += result.seconds
+        if result.notes:
+            self.warnings.append({"source": result.source, "notes": list(result.notes)})
+        if self.results is not None:
+            self.results.append(asdict(result))
+
+    def as_dict(self, wall_s: float) -> dict:
+        """Plain values, for `--json`."""
+        table = {**self.n, "failed": self.failed, "warnings": self.warnings, "sound_s": round(self.sound_s, 3)}
+        table |= {"wall_s": round(wall_s, 3), "sound_s_per_s": round(self.sound_s / max(wall_s, 1e-9), 1)}
+        return table if self.results is None else {**table, "results": self.results}

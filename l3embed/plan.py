@@ -27,12 +27,12 @@ LIST_SUFFIXES = frozenset((".txt", ".lst", ".m3u"))
 STDIN = "-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One recording: its path ("-" for standard input), and its result's path below the output folder."""
 
     source: str
-    output: Path
+    output: str
     data: bytes | None = field(default=None, repr=False)  # of standard input
 
 
@@ -154,14 +154,14 @@ def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
 
 def _with_outputs(found: _Found) -> list[Item]:
     base = os.path.commonpath(found.roots) if found.roots else ""
-    relative = [Path(os.path.relpath(path, base)) for path in found.files]
-    claimed = Counter(path.with_suffix(".npz") for path in relative)
+    prefix = len(os.path.join(base, ""))
+    stems = Counter(os.path.splitext(path)[0] for path in found.files)
     items = []
-    for source, path in zip(found.files, relative, strict=True):
-        alone = claimed[path.with_suffix(".npz")] == 1
-        items.append(Item(source, path.with_suffix(".npz") if alone else path.with_name(path.name + ".npz")))
+    for path in found.files:
+        stem = os.path.splitext(path)[0]
+        items.append(Item(path, (stem if stems[stem] == 1 else path)[prefix:] + ".npz"))
     if found.data is not None:
-        items.append(Item(STDIN, Path("stdin.npz"), found.data))
+        items.append(Item(STDIN, "stdin.npz", found.data))
     return items
 
 

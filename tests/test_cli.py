@@ -197,6 +197,24 @@ def test_permissions(tmp_path_factory, output, message):
     assert done.returncode == 1 and message in done.stderr and b"Traceback" not in done.stderr
 
 
+def test_damaged_weights(recordings, tmp_path, capsys):
+    import shutil
+
+    from l3embed import weights
+
+    copy = tmp_path / "model"
+    shutil.copytree(weights.shipped_folder(), copy, ignore=shutil.ignore_patterns("__*"))
+    for file in copy.glob("*.toml"):
+        if file.stem != weights.DEFAULT:
+            file.unlink()
+    with open(copy / f"{weights.DEFAULT}.bin", "r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out"), "--model", str(copy)]) == 1
+    error = capsys.readouterr().err
+    assert ".bin: is damaged or of another version" in error and len(error.strip().splitlines()) == 1
+
+
 def test_output_that_is_a_file(recordings, tmp_path, capsys):
     (tmp_path / "out").write_text("in the way")
     assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 1

@@ -206,6 +206,21 @@ def test_one_bad_file_is_one_failure(placeholder, recordings, tmp_path):
         assert _tree(out) == good
 
 
+def test_an_error_that_nobody_foresaw_stays_with_its_recording(placeholder, recordings, tmp_path, monkeypatch):
+    original = embed.decode.open_recording
+
+    def fragile(source, rate_hz):
+        if "4.wav" in str(source):
+            raise RuntimeError("the decoder stumbled")
+        return original(source, rate_hz)
+
+    monkeypatch.setattr(embed.decode, "open_recording", fragile)
+    results = _extract(placeholder, [recordings], tmp_path / "out")
+    assert [r.error for r in results if r.error] == ["RuntimeError: the decoder stumbled"] and len(results) == 7
+    with pytest.raises(RuntimeError, match="stumbled"):
+        placeholder.embed(recordings / "1" / "4.wav")
+
+
 def _tree_of_results(model, recordings, out):
     _extract(model, [recordings], out)
     return _tree(out)
