@@ -287,7 +287,9 @@ class _FileJob:
 
     def fail(self, error: Exception) -> None:
         if self.result is None:
-            self.result = Result(self.item.source, None, error=reason(error))
+            foreseen = isinstance(error, L3EmbedError | OSError)
+            text = reason(error) if foreseen else f"{type(error).__name__}: {reason(error)}"
+            self.result = Result(self.item.source, None, error=text)
         if self.writer:
             self.writer.discard()
 

@@ -44,7 +44,4 @@ def reason(error: BaseException) -> str:
     """One line that says what happened, for reports and for the command line."""
     if isinstance(error, OSError) and not isinstance(error, L3EmbedError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    text = " ".join(str(error).split())
-    return (
-        text if isinstance(error, L3EmbedError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
-    )
+    return " ".join(str(error).split()) or type(error).__name__
