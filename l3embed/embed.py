@@ -9,7 +9,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
 from .plan import Item, opened
 
-CHUNK_WINDOWS = 32  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
+CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
+SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
 
@@ -42,12 +43,33 @@ class EmbeddingModel:
     Attributes
     ----------
     card : weights.Card
-    engine : engine.Engine
+    spec : spec.Model
+    precision : "f32" or "bf16"
     """
 
-    def __init__(self, card: weights.Card, engine: engine.Engine):
-        self.card, self.engine = card, engine
-        self.spec = card.model
+    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=engine.BATCH):
+        self.card, self.spec = card, card.model
+        self._kind, self._batch = kind, batch
+        self._engines: dict[int, engine.Engine] = {}
+        step = self.spec.step_samples
+        first = self.engine(self.framing(step or self.spec.front_end.window_samples, True), precision)
+        self.precision = first.precision
+
+    def framing(self, hop_samples: int, center: bool) -> windows.Framing:
+        """How this model cuts recordings: in strips, where the windows of a strip share computation at this hop."""
+        window, step = self.spec.front_end.window_samples, self.spec.step_samples
+        lead = windows.lead(window, center)
+        if self._kind.can_strip and step and hop_samples % step == 0 and hop_samples <= SHARE_UP_TO * step:
+            return windows.Framing(window, hop_samples, lead, engine.STRIP, hop_samples // step)
+        return windows.Framing(window, hop_samples, lead)
+
+    def engine(self, framing: windows.Framing, precision: str | None = None) -> engine.Engine:
+        """The engine for rows of this framing, made when it is first needed."""
+        strip = framing.strip
+        if strip not in self._engines:
+            precision = precision or self.precision
+            self._engines[strip] = self._kind(self.card, precision=precision, batch=self._batch, strip=strip)
+        return self._engines[strip]
 
     @property
     def name(self) -> str:
@@ -86,8 +108,8 @@ class EmbeddingModel:
 
         As `embed` of a list, but only the sounds under way are in memory. `sounds` may be any iterable.
         """
-        front_end = self.spec.front_end
-        hop_samples = windows.hop_samples(hop, front_end.rate_hz)
+        rate_hz = self.spec.front_end.rate_hz
+        framing = self.framing(windows.hop_samples(hop, rate_hz), center)
         if isinstance(sample_rate, list | tuple):
             sounds = list(sounds)
             if len(sample_rate) != len(sounds):
@@ -97,25 +119,26 @@ class EmbeddingModel:
         else:
             rates = itertools.repeat(sample_rate)
         jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
-        for job in _through(self, jobs, hop_samples, center):
-            yield job.result(hop_samples, front_end.rate_hz, self.dim)
+        for job in _through(self, jobs, framing):
+            yield job.result(framing.hop, rate_hz, self.dim)
 
     def recipe(self, hop: float, center: bool) -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
         front_end = self.spec.front_end
+        hop_samples = windows.hop_samples(hop, front_end.rate_hz)
         return {
             "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
             "front_end": front_end.name, "front_end_version": front_end.version, "rate_hz": front_end.rate_hz,
             "window_samples": front_end.window_samples,
-            "hop_samples": windows.hop_samples(hop, front_end.rate_hz), "hop_s": float(hop), "center": bool(center),
-            "precision": self.engine.precision, "engine": self.engine.name,
+            "hop_samples": hop_samples, "hop_s": float(hop), "center": bool(center), "precision": self.precision,
+            "engine": self._kind.name, "shared_windows": self.framing(hop_samples, center).strip > 1,
         }  # fmt: skip
 
 
 def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel:
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
-    return EmbeddingModel(card, engine.default(card, precision=precision, batch=batch))
+    return EmbeddingModel(card, engine.default(), precision, batch)
 
 
 # --- folders: plan -> work(partition) -> results
@@ -154,7 +177,7 @@ def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, 
             yield Result(item.source, str(output), skipped=True)
         else:
             todo.append(_FileJob(item, output, recipe, tick))
-    for job in _through(model, todo, recipe["hop_samples"], recipe["center"]):
+    for job in _through(model, todo, model.framing(recipe["hop_samples"], recipe["center"])):
         yield job.result
 
 
@@ -188,31 +211,39 @@ def _stat(item: Item) -> os.stat_result | None:
 # --- the corridor
 
 
-def _through(model: EmbeddingModel, jobs: Iterable, hop_samples: int, center: bool) -> Iterator:
+def _through(model: EmbeddingModel, jobs: Iterable[_Job], framing: windows.Framing) -> Iterator[_Job]:
     """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
     front_end = model.spec.front_end
+    of_rows = replace(front_end, window_samples=framing.row)  # a strip's spectrogram is that of a longer window
 
     def chunks():
         for job in jobs:
             try:
-                for signal, starts in windows.chunks(
-                    job.blocks(front_end.rate_hz), window=front_end.window_samples, hop=hop_samples, center=center,
-                    at_most=CHUNK_WINDOWS,
-                ):  # fmt: skip
-                    yield job, spectrograms(signal, starts, front_end)
+                blocks = job.blocks(front_end.rate_hz)
+                for signal, starts, n in windows.chunks(blocks, framing, max(1, CHUNK_WINDOWS // framing.strip)):
+                    job.n_wanted += n
+                    yield job, spectrograms(signal, starts, of_rows)
             except Exception as error:  # whatever it is, it is this recording's: the others go on
                 job.fail(error)
             yield job, None
 
-    for job, vectors in engine.run(model.engine, chunks()):
-        if vectors is not None:
-            job.add(vectors)
-        else:
+    for job, vectors in engine.run(model.engine(framing), chunks()):
+        if vectors is None:
             job.finish(front_end)
             yield job
+            continue
+        index = np.arange(job.n_seen, min(job.n_seen + len(vectors), job.n_wanted))
+        job.add(vectors[index[index % framing.every == 0] - job.n_seen])
+        job.n_seen += len(vectors)
 
 
-class _ArrayJob:
+class _Job:
+    """A recording on its way through the corridor: counts its windows (of all strips) as they enter and leave."""
+
+    n_wanted = n_seen = 0
+
+
+class _ArrayJob(_Job):
     """An array (or the file at a path), its rows kept in memory; errors are raised."""
 
     def __init__(self, audio, sample_rate, index: int):
@@ -258,7 +289,7 @@ class _ArrayJob:
         return embedding, windows.times(len(embedding), hop_samples, rate_hz)
 
 
-class _FileJob:
+class _FileJob(_Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
     def __init__(self, item: Item, output: Path, recipe: dict, tick):

@@ -16,23 +16,32 @@ from .errors import UsageError, WeightsError
 from .weights import Card
 
 BATCH = 16
+STRIP = 16  # windows of a strip: a longer one saves little more and wastes more on short recordings
 PRECISIONS = ("auto", "f32", "bf16")
 
 
 class Engine:
-    """Runs batches (batch, F, T, 1) float32 -> (batch, D) float32; `n_ahead` of them may be under way at once."""
+    """Runs batches of rows (rows, F, T, 1) float32 -> (rows, strip, D) float32.
+
+    A row is a window (strip 1), or the spectrogram of `strip` windows that share their computation, `step_samples` of
+    the model apart. `batch` is counted in windows; `n_ahead` batches may be under way at once.
+    """
 
     name = "engine"
     n_ahead = 1
+    can_strip = False
 
-    def __init__(self, card: Card, *, precision: str, batch: int):
+    def __init__(self, card: Card, *, precision: str, batch: int, strip: int = 1):
         if batch < 1:
             raise UsageError(f"batch must be at least 1. Received: {batch}")
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
-        self.card, self.batch = card, batch
+        self.card, self.strip = card, strip
         self.precision = self.resolve(precision)
-        self.shape = (batch, *card.model.front_end.shape)
+        bins, frames, _ = card.model.front_end.shape
+        if strip > 1:
+            frames += (strip - 1) * card.model.step_samples // card.model.front_end.hop_samples
+        self.shape = (-(-batch // strip), bins, frames, 1)
 
     def resolve(self, precision: str) -> str:
         """What "auto" means for this engine on this machine."""
@@ -43,7 +52,7 @@ class Engine:
         raise NotImplementedError
 
     def finish(self, under_way) -> np.ndarray:
-        """Wait for a batch; (batch, D) float32 that the caller may keep."""
+        """Wait for a batch; (rows, strip, D) float32 that the caller may keep."""
         raise NotImplementedError
 
 
@@ -52,9 +61,10 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
     n_ahead = 2
+    can_strip = True
 
-    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH, threads: int | None = None):
-        super().__init__(card, precision=precision, batch=batch)
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH, strip: int = 1):
+        super().__init__(card, precision=precision, batch=batch, strip=strip)
         import openvino
 
         graph, _ = card.file("graph"), card.file("graph_data")
@@ -63,8 +73,6 @@ class OpenVinoEngine(Engine):
             model = core.read_model(graph)
             model.reshape(list(self.shape))
             options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
-            if threads:
-                options["INFERENCE_NUM_THREADS"] = threads
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise WeightsError(f"{graph}: OpenVINO cannot run this graph: {str(error).splitlines()[-1]}") from error
@@ -87,7 +95,7 @@ class OpenVinoEngine(Engine):
     def finish(self, under_way):
         request, _ = under_way
         request.wait()
-        vectors = request.get_output_tensor(0).data.copy()
+        vectors = request.get_output_tensor(0).data.reshape(self.shape[0], self.strip, -1).copy()
         self._idle.append(request)
         return vectors
 
@@ -96,20 +104,21 @@ class KerasEngine(Engine):
     """The Keras network itself, on whatever device Keras' backend uses. Needs the train extra."""
 
     name = "keras"
+    can_strip = True
 
-    def __init__(self, card: Card, *, precision: str = "f32", batch: int = BATCH):
-        super().__init__(card, precision=precision, batch=batch)
+    def __init__(self, card: Card, *, precision: str = "f32", batch: int = BATCH, strip: int = 1):
+        super().__init__(card, precision=precision, batch=batch, strip=strip)
         if self.precision != "f32":
             raise UsageError("the Keras engine computes in f32 only")
         from .weights import load_network
 
-        self._network = load_network(card)
+        self._network = load_network(card, as_strips=strip > 1)
 
     def start(self, spectrograms):
         return self._network.predict_on_batch(spectrograms)
 
     def finish(self, under_way):
-        return np.asarray(under_way, np.float32)
+        return np.asarray(under_way, np.float32).reshape(self.shape[0], self.strip, -1)
 
 
 class PlaceholderEngine(Engine):
@@ -122,14 +131,14 @@ class PlaceholderEngine(Engine):
 
     def finish(self, under_way):
         rows = np.arange(under_way.shape[1] * self.card.model.dim).reshape(under_way.shape[1], -1)
-        return (under_way @ np.cos(rows)).astype(np.float32)
+        return (under_way @ np.cos(rows)).astype(np.float32)[:, None]
 
 
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
     """Pass a stream of spectrograms through an engine in full batches, across owners, in order.
 
     `chunks` yields ``(owner, spectrograms (n, F, T, 1))``, or ``(owner, None)`` when the owner has no more; so does
-    the result, with vectors (k, D) in place of spectrograms. Memory: `n_ahead` + 1 batches and one chunk.
+    the result, with vectors (k x strip, D) in place of spectrograms. Memory: `n_ahead` + 1 batches and one chunk.
     """
     under_way: deque = deque()
     batch, used, plan = np.zeros(engine.shape, np.float32), 0, []
@@ -139,7 +148,7 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
             handle, owners = under_way.popleft()
             vectors = engine.finish(handle) if handle is not None else None
             for owner, rows in owners:
-                yield owner, None if rows is None else vectors[rows]
+                yield owner, None if rows is None else vectors[rows].reshape(-1, vectors.shape[-1])
 
     def launch():
         nonlocal batch, used, plan
@@ -152,21 +161,21 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
             continue
         at = 0
         while at < len(rows):
-            n = min(engine.batch - used, len(rows) - at)
+            n = min(len(batch) - used, len(rows) - at)
             batch[used : used + n] = rows[at : at + n]
             plan.append((owner, slice(used, used + n)))
             used, at = used + n, at + n
-            if used == engine.batch:
+            if used == len(batch):
                 launch()
                 yield from collect(engine.n_ahead)
     launch()
     yield from collect(0)
 
 
-def default(card: Card, *, precision: str = "auto", batch: int = BATCH) -> Engine:
-    """The engine for extraction: OpenVINO, unless the environment variable L3EMBED_ENGINE says "keras"."""
+def default() -> type[Engine]:
+    """The kind of engine for extraction: OpenVINO, unless the environment variable L3EMBED_ENGINE says "keras"."""
     kinds = {"openvino": OpenVinoEngine, "keras": KerasEngine}
     name = os.environ.get("L3EMBED_ENGINE", "openvino")
     if name not in kinds:
         raise UsageError(f"L3EMBED_ENGINE must be one of {', '.join(kinds)}. Received: {name!r}")
-    return kinds[name](card, precision=precision, batch=batch)
+    return kinds[name]

@@ -75,6 +75,14 @@ class Model:
     dim: int
     weights_sha256: str  # of the file the weights came from; "" for untrained ones
 
+    @property
+    def step_samples(self) -> int | None:
+        """The hop at which overlapping windows share all of their computation; None where they share nothing.
+
+        The small family halves time three times without padding it; so do its front end's columns come, unpadded.
+        """
+        return 8 * self.front_end.hop_samples if self.network.family == "l3-small" else None
+
     def fingerprint(self) -> str:
         """Hash of every field: equal fingerprints, equal vectors (up to precision)."""
         return digest(asdict(self))

@@ -129,11 +129,16 @@ def check(path: Path, expected: str) -> None:
 # --- the Keras side; needs the train extra
 
 
-def load_network(card: Card):
-    """The card's Keras audio network, weights loaded in order, every shape checked."""
+def load_network(card: Card, as_strips: bool = False):
+    """The card's Keras audio network, weights loaded in order, every shape checked.
+
+    `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D), for families whose windows share computation.
+    """
     from . import networks
 
-    network = networks.family(card.model.network.family).audio_network(card.model.front_end, card.model.network)
+    family = networks.family(card.model.network.family)
+    build = family.audio_strip_network if as_strips else family.audio_network
+    network = build(card.model.front_end, card.model.network)
     set_arrays(network, read_arrays(card.file("weights")), card.path)
     return network
 
@@ -191,7 +196,9 @@ def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = 
 
 
 def add_graph(card: Card) -> Card:
-    """Convert the card's weights to an OpenVINO graph (float32, batch size open) beside it, and enter it in the card.
+    """Convert the card's weights to an OpenVINO graph beside it, and enter it in the card.
+
+    float32, batch size open; time, too, where windows share computation: one graph for windows and for strips of them.
 
     By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.
@@ -216,7 +223,8 @@ def convert(card: Card, path: str) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
-        load_network(card).export(folder, format="tf_saved_model", verbose=False)
+        network = load_network(card, as_strips=card.model.step_samples is not None)
+        network.export(folder, format="tf_saved_model", verbose=False)
         graph = openvino.convert_model(folder)
     openvino.save_model(graph, path, compress_to_fp16=False)
 

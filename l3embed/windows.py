@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,10 +30,14 @@ def hop_samples(hop_s: float, rate_hz: int) -> int:
     return samples
 
 
-def count(n_samples: int, window: int, hop: int, center: bool = True) -> int:
+def lead(window: int, center: bool) -> int:
+    """Zeros before the sound."""
+    return window // 2 if center else 0
+
+
+def count(n_samples: int, window: int, hop: int, lead: int = 0) -> int:
     """How many windows a sound of `n_samples` has: enough to cover every sample, at least one (OpenL3 0.4.2)."""
-    length = n_samples + (window // 2 if center else 0)
-    return 1 + max(0, math.ceil((length - window) / hop))
+    return 1 + max(0, math.ceil((n_samples + lead - window) / hop))
 
 
 def times(n: int, hop: int, rate_hz: int) -> np.ndarray:
@@ -40,17 +45,43 @@ def times(n: int, hop: int, rate_hz: int) -> np.ndarray:
     return np.arange(n) * hop / rate_hz
 
 
-def chunks(
-    blocks: Iterable[np.ndarray], *, window: int, hop: int, center: bool = True, at_most: int = 64
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Group a stream of sound into chunks of windows.
+@dataclass(frozen=True)
+class Framing:
+    """How a recording is cut. All in samples but `strip` and `every`.
 
-    Yields ``(signal (n,), starts (k,))``, 1 <= k <= `at_most`: window j of the chunk is
-    ``signal[starts[j] : starts[j] + window]``, and the windows follow on from chunk to chunk. Memory is bounded by
-    the span of `at_most` windows plus one block. A stream without samples yields nothing.
+    Where overlapping windows share computation they are cut as rows of `strip` windows, `hop` // `every` apart, of
+    which every `every`-th is asked for. Otherwise a row is a window.
     """
-    span = (at_most - 1) * hop + window
-    buffer, skip, n_samples, n_done = [np.zeros(window // 2 if center else 0, np.float32)], 0, 0, 0
+
+    window: int
+    hop: int
+    lead: int = 0
+    strip: int = 1
+    every: int = 1
+
+    @property
+    def row(self) -> int:
+        """Samples in a row."""
+        return self.window + (self.strip - 1) * (self.hop // self.every)
+
+    @property
+    def row_hop(self) -> int:
+        return self.strip * (self.hop // self.every)
+
+
+def chunks(
+    blocks: Iterable[np.ndarray], framing: Framing, at_most: int = 64
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Group a stream of sound into chunks of rows.
+
+    Yields ``(signal (n,), starts (k,), n_windows)``, 1 <= k <= `at_most`: row j of the chunk is
+    ``signal[starts[j] : starts[j] + framing.row]``, the rows follow on from chunk to chunk, and the first `n_windows`
+    of their windows belong to the recording (the last row may reach beyond it). Memory is bounded by the span of
+    `at_most` rows plus one block. A stream without samples yields nothing.
+    """
+    hop, strip = framing.row_hop, framing.strip
+    span = (at_most - 1) * hop + framing.row
+    buffer, skip, n_samples, n_done = [np.zeros(framing.lead, np.float32)], 0, 0, 0
     buffered = len(buffer[0])
     for block in blocks:
         n_samples += len(block)
@@ -59,13 +90,17 @@ def chunks(
         buffered += len(block)
         while buffered >= span:
             signal = np.concatenate(buffer)
-            yield signal[:span], np.arange(at_most) * hop
-            n_done += at_most
-            # a hop longer than the window leaves samples between windows that may not have arrived yet
+            yield signal[:span], np.arange(at_most) * hop, at_most * strip
+            n_done += at_most * strip
+            # a hop longer than the row leaves samples between rows that may not have arrived yet
             skip = max(0, at_most * hop - len(signal))
             buffer = [signal[at_most * hop :]]
             buffered = len(buffer[0])
-    left = count(n_samples, window, hop, center) - n_done if n_samples else 0
-    if left > 0:
-        signal = np.concatenate([*buffer, np.zeros(span, np.float32)])
-        yield signal[: (left - 1) * hop + window], np.arange(left) * hop
+    wanted = (count(n_samples, framing.window, framing.hop, framing.lead) - 1) * framing.every + 1
+    rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
+    while n_samples and wanted > n_done:
+        n = min(wanted - n_done, at_most * strip)
+        rows = math.ceil(n / strip)
+        yield rest[: (rows - 1) * hop + framing.row], np.arange(rows) * hop, n
+        rest = np.concatenate([rest[rows * hop :], np.zeros(span, np.float32)])
+        n_done += n

@@ -29,7 +29,7 @@ def random_twin(card: weights.Card, seed: int, folder: Path, precision: str) -> 
     spec = card.model
     network = networks.family(spec.network.family).audio_network(spec.front_end, spec.network)
     twin = weights.release(replace(spec, name=f"random-{seed}"), network.get_weights(), folder / str(seed), {})
-    return EmbeddingModel(twin, default(twin, precision=precision))
+    return EmbeddingModel(twin, default(), precision)
 
 
 def main() -> None:

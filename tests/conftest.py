@@ -59,4 +59,4 @@ def placeholder():
 
     card = weights.card()
     small = replace(card, model=replace(card.model, name="placeholder", dim=8))
-    return EmbeddingModel(small, PlaceholderEngine(small, precision="f32", batch=16))
+    return EmbeddingModel(small, PlaceholderEngine, "f32")

@@ -54,6 +54,23 @@ def test_a_vector_does_not_depend_on_its_neighbours_to_the_last_bit(make):
         np.testing.assert_array_equal(alone, among)
 
 
+@pytest.mark.parametrize("name", ["openvino", "keras"])
+def test_strips_are_their_windows_wherever_they_lie_in_a_batch(name):
+    if name == "keras":
+        pytest.importorskip("keras")
+    kind = {"openvino": engine.OpenVinoEngine, "keras": engine.KerasEngine}[name]
+    e, fe = kind(CARD, precision="f32", batch=32, strip=8), CARD.model.front_end
+    bins, frames, columns = fe.n_bins, fe.n_frames, CARD.model.step_samples // fe.hop_samples
+    assert e.shape == (4, bins, frames + 7 * columns, 1)
+    strips = np.random.default_rng(0).normal(-10, 8, (5, *e.shape[1:])).astype(np.float32)
+    found = _vectors(e, [("a", strips), ("a", None)])["a"]
+    windows = [s[:, i * columns : i * columns + frames] for s in strips for i in range(8)]
+    alone = _vectors(kind(CARD, precision="f32", batch=8), [("a", np.stack(windows)), ("a", None)])["a"]
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
+    moved = _vectors(e, [("b", strips[3:]), ("b", None), ("a", strips), ("a", None)])["a"]
+    np.testing.assert_array_equal(found, moved)
+
+
 def test_batch_sizes_agree(make):
     x = _windows(7)
     one, many = (_vectors(make(batch), [("a", x), ("a", None)])["a"] for batch in (1, 64))
@@ -122,4 +139,4 @@ def test_a_graph_that_openvino_cannot_run_is_named(tmp_path):
 def test_engine_chosen_by_the_environment(monkeypatch):
     monkeypatch.setenv("L3EMBED_ENGINE", "abacus")
     with pytest.raises(UsageError, match="must be one of openvino, keras"):
-        engine.default(CARD)
+        engine.default()

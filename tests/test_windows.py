@@ -36,10 +36,16 @@ def cut_by_hand(sound: np.ndarray, window: int, hop: int, center: bool) -> np.nd
     return np.stack(cut)
 
 
-def gather(blocks, **settings) -> np.ndarray:
-    chunks = list(windows.chunks(blocks, **settings))
-    assert all(1 <= len(starts) <= settings["at_most"] for _, starts in chunks)
-    return np.stack([signal[at : at + settings["window"]] for signal, starts in chunks for at in starts])
+def gather(blocks, framing: windows.Framing, at_most: int) -> np.ndarray:
+    """(N, window): the asked windows out of all rows of all chunks."""
+    cut, step = [], framing.hop // framing.every
+    for signal, starts, n_windows in windows.chunks(blocks, framing, at_most):
+        assert 1 <= len(starts) <= at_most and 0 < n_windows <= len(starts) * framing.strip
+        rows = [signal[at : at + framing.row] for at in starts]
+        assert all(len(row) == framing.row for row in rows)
+        of_rows = [row[i * step : i * step + framing.window] for row in rows for i in range(framing.strip)]
+        cut += of_rows[:n_windows]
+    return np.stack(cut[:: framing.every])
 
 
 def split(sound: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
@@ -52,9 +58,9 @@ def split(sound: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
 def test_as_many_windows_as_openl3(seconds, frames, center, column, hop_s):
     n, hop = round(seconds * RATE), windows.hop_samples(hop_s, RATE)
     expected = frames[column][0 if center else 1]
-    assert windows.count(n, RATE, hop, center) == expected
-    chunks = windows.chunks([np.zeros(n, np.float32)], window=RATE, hop=hop, center=center)
-    assert sum(len(starts) for _, starts in chunks) == expected
+    framing = windows.Framing(RATE, hop, windows.lead(RATE, center))
+    assert windows.count(n, RATE, hop, framing.lead) == expected
+    assert sum(n_windows for *_, n_windows in windows.chunks([np.zeros(n, np.float32)], framing)) == expected
 
 
 @given(
@@ -64,12 +70,18 @@ def test_as_many_windows_as_openl3(seconds, frames, center, column, hop_s):
     hop=st.integers(1, 90),
     center=st.booleans(),
     at_most=st.integers(1, 9),
+    strip=st.integers(1, 5),
+    every=st.integers(1, 4),
 )
-def test_however_the_stream_is_split_the_windows_are_those_of_the_whole(n, cuts, window, hop, center, at_most):
-    sound = np.arange(1, n + 1, dtype=np.float32)
-    found = gather(split(sound, cuts), window=window, hop=hop, center=center, at_most=at_most)
+def test_however_the_stream_is_split_the_windows_are_those_of_the_whole(
+    n, cuts, window, hop, center, at_most, strip, every
+):
+    """Cut one by one, or as strips of windows that lie closer than the ones that are asked for."""
+    sound, hop = np.arange(1, n + 1, dtype=np.float32), hop * every
+    framing = windows.Framing(window, hop, windows.lead(window, center), strip, every if strip > 1 else 1)
+    found = gather(split(sound, cuts), framing, at_most)
     np.testing.assert_array_equal(found, cut_by_hand(sound, window, hop, center))
-    assert len(found) == windows.count(n, window, hop, center)
+    assert len(found) == windows.count(n, window, hop, framing.lead)
 
 
 @given(
@@ -82,7 +94,7 @@ def test_however_the_stream_is_split_the_windows_are_those_of_the_whole(n, cuts,
 )
 def test_no_sample_is_lost(n, cuts, window, hop, center, at_most):
     sound, hop = np.arange(1, n + 1, dtype=np.float32), min(hop, window)
-    found = gather(split(sound, cuts), window=window, hop=hop, center=center, at_most=at_most)
+    found = gather(split(sound, cuts), windows.Framing(window, hop, windows.lead(window, center)), at_most)
     joined = np.concatenate([*(row[:hop] for row in found[:-1]), found[-1]])
     before = window // 2 if center else 0
     np.testing.assert_array_equal(joined[before : before + n], sound)
@@ -92,13 +104,13 @@ def test_no_sample_is_lost(n, cuts, window, hop, center, at_most):
 def test_a_long_stream_is_not_kept():
     """Chunks span what `at_most` windows span, whatever came before."""
     blocks = (np.ones(1000, np.float32) for _ in range(500))
-    longest = max(len(signal) for signal, _ in windows.chunks(blocks, window=4000, hop=400, at_most=8))
+    longest = max(len(signal) for signal, *_ in windows.chunks(blocks, windows.Framing(4000, 400), at_most=8))
     assert longest == 7 * 400 + 4000
 
 
 def test_no_sound_no_windows():
-    assert list(windows.chunks([], window=10, hop=5)) == []
-    assert list(windows.chunks([np.zeros(0, np.float32)], window=10, hop=5)) == []
+    assert list(windows.chunks([], windows.Framing(10, 5))) == []
+    assert list(windows.chunks([np.zeros(0, np.float32)], windows.Framing(10, 5))) == []
 
 
 def test_times_do_not_drift():

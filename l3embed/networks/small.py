@@ -28,17 +28,38 @@ def audio_network(front_end: FrontEnd, network: Network) -> keras.Model:
 
     655,420 parameters and 0.15 GFLOP a window at width 24; D = 8 x width x bands.
     """
-    inputs = keras.Input(front_end.shape, name="spectrogram")
+    inputs, pooled = _audio(front_end, network, front_end.n_frames)
+    return keras.Model(inputs, layers.Flatten()(pooled), name="audio_network")
+
+
+def audio_strip_network(front_end: FrontEnd, network: Network) -> keras.Model:
+    """The same network with time left open: (N, F, T + 8 (k - 1), 1) -> (N, k, D), the k windows 8 columns apart."""
+    inputs, pooled = _audio(front_end, network, None)
+    vectors = layers.Reshape((-1, pooled.shape[1] * pooled.shape[3]))(layers.Permute((2, 1, 3))(pooled))
+    return keras.Model(inputs, vectors, name="audio_strip_network")
+
+
+def _audio(front_end: FrontEnd, network: Network, n_frames: int | None):
+    """Input, and the maps (N, bands, windows, channels) pooled over each window's columns of the last convolution."""
+    inputs = keras.Input((front_end.n_bins, n_frames, 1), name="spectrogram")
     x = layers.Rescaling(1 / LEVEL_SCALE, LEVEL_OFFSET / LEVEL_SCALE)(inputs)
     maps = _trunk(layers.BatchNormalization()(x), network.width, pad_time=False)
-    return keras.Model(inputs, _embedding(maps, network.pool[0]), name="audio_network")
+    height, columns = maps.shape[1] // network.pool[0], _columns(front_end.n_frames)
+    return inputs, layers.MaxPooling2D((height, columns), strides=(height, 1))(maps)
+
+
+def _columns(n_frames: int) -> int:
+    """Columns of the last convolution for a spectrogram of `n_frames`."""
+    for i in range(len(BLOCKS)):
+        n_frames = n_frames // 2 - 4 if i else n_frames - 2  # a halving and two convolutions; one convolution at first
+    return n_frames
 
 
 def image_network(network: Network) -> keras.Model:
     """Picture (N, 64, 64, 3) in [-1, 1] -> vector (N, 8 x width)."""
     inputs = keras.Input(IMAGE_SHAPE, name="image")
     maps = _trunk(layers.BatchNormalization()(inputs), network.width, pad_time=True)
-    return keras.Model(inputs, _embedding(maps, 1), name="image_network")
+    return keras.Model(inputs, layers.GlobalMaxPooling2D()(maps), name="image_network")
 
 
 def audio_tower(front_end: FrontEnd, network: Network) -> keras.Model:
@@ -54,11 +75,6 @@ def image_tower(network: Network) -> keras.Model:
 def _tower(network: keras.Model, name: str) -> keras.Model:
     x = layers.ReLU()(layers.BatchNormalization()(network.output))
     return keras.Model(network.input, x, name=name)
-
-
-def _embedding(maps, bands: int):
-    pool = layers.MaxPooling2D((maps.shape[1] // bands, maps.shape[2]))
-    return layers.Flatten()(pool(maps))
 
 
 def _trunk(x, width: int, pad_time: bool):
