@@ -5,7 +5,7 @@ Such a video trains like any other (`data.videos`), also with programs that know
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -40,7 +40,7 @@ def render(recording: str | os.PathLike, video: str | os.PathLike, size: int = S
 
 
 def _write_sound(recording, path: Path) -> None:
-    """Through l3embed's own decoder, so that a video holds the very sound that extraction hears. RF64: WAV of any size."""
+    """Through l3embed's own decoder: a video holds the very sound that extraction hears. RF64: WAV of any size."""
     import soundfile
 
     with (
@@ -64,13 +64,14 @@ def _encode(sound: Path, video: Path, size: int, frames_hz: float) -> None:
         try:
             for frame in frames(sound, size, frames_hz):
                 process.stdin.write(frame.tobytes())
-            process.stdin.close()
         except OSError:
             pass  # ffmpeg ended early: its status and its log say why
         except BaseException:
             process.kill()
             raise
         finally:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
             status = process.wait()
         if status:
             log.seek(0)
@@ -79,7 +80,7 @@ def _encode(sound: Path, video: Path, size: int, frames_hz: float) -> None:
 
 
 def frames(recording: str | os.PathLike, size: int, frames_hz: float) -> Iterator[np.ndarray]:
-    """Pictures (size, size, 3) uint8, one for each 1 / frames_hz s: of the second around it, silence beyond the ends."""
+    """Pictures (size, size, 3) uint8, one every 1 / frames_hz s: of the second around it, silence beyond the ends."""
     half = picture.RATE_HZ // 2
     with decode.open_recording(recording, picture.RATE_HZ) as blocks:
         held, begin, k, n = np.zeros(half, np.float32), -half, 0, 0  # `held` begins at sample `begin`; n: seen so far
