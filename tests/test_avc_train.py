@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
+pytest.importorskip("keras")
 pytest.importorskip("kapre")
-h5py = pytest.importorskip("h5py")
+pytest.importorskip("h5py")
+
+import h5py
+import keras
 
 from l3embed import weights
 from l3embed.avc import loader, pairs, train
@@ -25,7 +28,7 @@ from l3embed.networks.front_end import front_end_layers
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
     pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras runs on another backend here"),
-    pytest.mark.filterwarnings("ignore:.*np.object.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`:UserWarning"),
 ]
 
 CODE = """
@@ -161,6 +164,16 @@ def test_the_same_run_on_jax(children):
     assert all(np.isfinite(x).all() for x in weights.load_network(card).get_weights())
 
 
+@pytest.fixture
+def eagerly():
+    """Without tracing graphs, which takes longer than a few steps do."""
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
+
+
 def test_another_configuration_in_the_same_folder_is_refused(trained):
     run, _ = trained
     config = replace(_config(run), pairs=PairConfig(flip=False), seed=4)
@@ -191,14 +204,14 @@ def test_a_wrong_path_ends_the_run_before_it_begins(tmp_path):
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_loss_that_is_not_a_number_ends_the_run_without_a_checkpoint(tmp_path, steps):
+def test_a_loss_that_is_not_a_number_ends_the_run_without_a_checkpoint(tmp_path, steps, eagerly):
     config = _config(tmp_path, learning_rate=1e30, steps=steps, validation_steps=1)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) .*: lower fit.learning_rate"):
         train.train(config, progress=False)
     assert not list(tmp_path.glob("*.h5"))
 
 
-def test_the_contrastive_objective_trains_in_mixed_precision(tmp_path, monkeypatch):
+def test_the_contrastive_objective_trains_in_mixed_precision(tmp_path, monkeypatch, eagerly):
     monkeypatch.setattr(train, "_release", lambda config, run, tower: run)
     config = _config(tmp_path, objective="contrastive", precision="mixed_bfloat16", decay="cosine", epochs=1)
     train.train(config, progress=False)
@@ -207,7 +220,7 @@ def test_the_contrastive_objective_trains_in_mixed_precision(tmp_path, monkeypat
     assert keras.config.dtype_policy().name == "float32"  # of the process: as it was
 
 
-def test_training_on_real_videos(shared_data, tmp_path, monkeypatch):
+def test_training_on_real_videos(shared_data, tmp_path, monkeypatch, eagerly):
     monkeypatch.setattr(train, "_release", lambda config, run, tower: run)
     data = DataConfig(videos=(str(shared_data / "video"),), clip_s=3.0, n_active=4, pairs_per_clip=8)
     train.train(replace(_config(tmp_path, steps=2, epochs=1, validation_steps=1), data=data), progress=False)
@@ -223,14 +236,14 @@ def test_an_error_in_the_pairs_passes_through_keras_unchanged():
             yield np.zeros((2, 1)), np.zeros((2, 1))
         raise TrainingError("the disk is full")
 
-    with pytest.raises(TrainingError, match="^the disk is full$"), loader.own_errors(batches()) as watched:
+    with pytest.raises(TrainingError, match=r"^the disk is full$"), loader.own_errors(batches()) as watched:
         model.fit(watched, steps_per_epoch=10, verbose=0)
     with pytest.raises(ZeroDivisionError), loader.own_errors(batches()) as watched:
         next(watched)
         raise ZeroDivisionError
 
 
-def test_the_published_network_learns_the_same_with_and_without_its_front_end_in_the_graph(tmp_path):
+def test_the_published_network_is_the_same_with_and_without_its_front_end_in_the_graph(tmp_path, eagerly):
     config = replace(_config(tmp_path, batch=2), model=ModelConfig(representation="mel128"))
     sources = pairs.Sources(config, "train")
     inputs, target = next(pairs.batches(pairs.stream(config, sources, 224, [1]), config, [1]))
@@ -243,6 +256,6 @@ def test_the_published_network_learns_the_same_with_and_without_its_front_end_in
     a = inside.predict_on_batch(inputs)
     b = outside.predict_on_batch({**inputs, "audio": spectrogram})
     np.testing.assert_allclose(a, b, atol=1e-3)
-    assert np.isfinite(inside.train_on_batch(inputs, target)[0])
+    assert np.isfinite(inside.test_on_batch(inputs, target)[0])
     layers = front_end_layers(config.front_end)
     np.testing.assert_allclose(layers(inputs["audio"]), spectrogram, atol=0.05)
