@@ -6,7 +6,11 @@ asked size; times in seconds from the clip's beginning. A file that cannot be us
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import subprocess
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +37,10 @@ class Clip:
         """A frame of the second that begins at `start_s`, drawn at random from those of the video."""
         if self.frames is None:
             return picture.draw(self._second(start_s), size)
-        first = min(int(start_s * self.frames_hz), len(self.frames) - 1)
-        last = min(int((start_s + 1) * self.frames_hz), len(self.frames))
-        return self.frames[rng.integers(first, max(last, first + 1))]
+        # frame k is what the screen shows at k / frames_hz
+        end = min(math.ceil((start_s + 1) * self.frames_hz), len(self.frames))
+        first = min(math.ceil(start_s * self.frames_hz), len(self.frames) - 1)
+        return self.frames[rng.integers(first, max(end, first + 1))]
 
     def _second(self, start_s: float) -> np.ndarray:
         start = int(start_s * self.rate_hz)
@@ -80,28 +85,37 @@ def from_video(path: Path, rng: np.random.Generator, rate_hz: int, clip_s: float
     import ffmpeg
 
     start = rng.uniform(0, max(0.0, _duration_s(path) - clip_s))
-    source = ffmpeg.input(f"file:{os.path.abspath(path)}", ss=start, t=clip_s)
-    pcm = _run(source.audio.output("pipe:", format="f32le", ac=1, ar=rate_hz), path)
+    source = ffmpeg.input("PATH", ss=start, t=clip_s, protocol_whitelist="file")
+    # A track that begins late is filled up from time zero (`first_pts`, `start_time`), so that both keep the same time.
+    resampled = source["a:0"].filter("aresample", rate_hz, first_pts=0, **{"async": 1})
+    pcm = _run(resampled.output("pipe:", format="f32le", ac=1), path, "sound")
     sound = np.frombuffer(pcm[: len(pcm) // 4 * 4], "<f4")
-    if len(sound) < rate_hz:
-        raise AudioError(f"holds {len(sound) / rate_hz:.2f} s of sound: at least 1 s is needed for a pair")
-    frames = source.video.filter("fps", frames_hz)
+    frames = source["v:0"].filter("fps", frames_hz, start_time=0, round="up")
     frames = frames.filter("scale", size, size, force_original_aspect_ratio="increase")
-    images = list(_ppm_images(_run(frames.output("pipe:", format="image2pipe", vcodec="ppm"), path)))
+    stream = frames.output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24")
+    # (where a stream changes its resolution, ffmpeg goes on in the size of the first frame)
+    images = list(_ppm_images(_run(stream, path, "picture")))
     if not images:
         raise AudioError("holds no picture")
-    shape = images[0].shape  # a stream may change its resolution: keep the frames up to there
-    return Clip(sound, rate_hz, np.stack([x for x in images if x.shape == shape]), frames_hz)
+    if len(sound) < rate_hz:
+        raise AudioError(f"holds {len(sound) / rate_hz:.2f} s of sound: at least 1 s is needed for a pair")
+    if not np.isfinite(sound).all():
+        raise AudioError("holds NaN or infinite samples: repair or cut that part")
+    return Clip(sound, rate_hz, np.stack(images), frames_hz)
 
 
 def _take(recording, start: int, n: int) -> np.ndarray:
-    kept, at = [], 0
+    """`n` samples from `start` on; the last ones where the recording is shorter than its header says."""
+    kept, n_kept, at = deque(), 0, 0
     for block in recording:
-        kept.append(block[max(0, start - at) :])
-        at += len(block)
+        kept.append(block)
+        n_kept, at = n_kept + len(block), at + len(block)
         if at >= start + n:
             break
-    return np.concatenate(kept)[:n]
+        while n_kept - len(kept[0]) >= n:
+            n_kept -= len(kept.popleft())
+    first = max(0, min(start, at - n)) - (at - n_kept)
+    return np.concatenate(kept)[first : first + n]
 
 
 def _at_least(sound: np.ndarray, n: int) -> np.ndarray:
@@ -110,34 +124,33 @@ def _at_least(sound: np.ndarray, n: int) -> np.ndarray:
 
 def _duration_s(path: Path) -> float:
     """What the container says; 0 where it says nothing. ffmpeg prints it, and there may be no ffprobe."""
-    import re
-    import subprocess
-
     command = [decode.ffmpeg_binary(), "-hide_banner", "-nostdin", "-i", f"file:{os.path.abspath(path)}"]
     text = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False).stderr
     found = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
     return float(found[1]) * 3600 + float(found[2]) * 60 + float(found[3]) if found else 0.0
 
 
-def _run(node, path: Path) -> bytes:
-    import ffmpeg
-
-    try:
-        node = node.global_args("-nostdin", "-v", "error")
-        return ffmpeg.run(node, cmd=decode.ffmpeg_binary(), capture_stdout=True, capture_stderr=True)[0]
-    except ffmpeg.Error as error:
-        lines = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise AudioError(f"ffmpeg cannot decode it ({lines[-1].strip()})") from error
+def _run(node, path: Path, what: str) -> bytes:
+    """What ffmpeg writes to its standard output. Raises AudioError."""
+    command = node.global_args("-nostdin", "-v", "error").compile(cmd=decode.ffmpeg_binary())
+    command[command.index("PATH")] = f"file:{os.path.abspath(path)}"  # ffmpeg-python fails on names that are not UTF-8
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace")
+        if "matches no streams" in said:
+            raise AudioError(f"has no {what}")
+        raise AudioError(f"ffmpeg cannot decode it ({(said.strip().splitlines() or ['no message'])[-1].strip()})")
+    return done.stdout
 
 
 def _ppm_images(data: bytes) -> Iterator[np.ndarray]:
     """Images (h, w, 3) from concatenated binary PPM: each says its own size, whatever the scaling made of it."""
     at = 0
-    while data[at : at + 2] == b"P6":
-        header_end = at
-        for _ in range(3):  # "P6", "width height", "255"
-            header_end = data.index(b"\n", header_end) + 1
-        width, height = map(int, data[at:header_end].split()[1:3])
-        at = header_end + width * height * 3
+    while header := _PPM_HEADER.match(data, at):
+        width, height = int(header[1]), int(header[2])
+        at = header.end() + width * height * 3
         if at <= len(data):
-            yield np.frombuffer(data, np.uint8, width * height * 3, header_end).reshape(height, width, 3)
+            yield np.frombuffer(data, np.uint8, width * height * 3, header.end()).reshape(height, width, 3)
+
+
+_PPM_HEADER = re.compile(rb"P6\s(\d+)\s(\d+)\s255\s")

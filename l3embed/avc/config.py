@@ -7,12 +7,22 @@ Defaults are those of Cramer et al. 2019 (section 3.1) and of the jobs that trai
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 from ..errors import TrainingError
-from ..spec import FrontEnd, Network, l3_front_end, l3_image_network, l3_network, small_front_end
+from ..spec import (
+    L3_REPRESENTATIONS,
+    FrontEnd,
+    Network,
+    l3_front_end,
+    l3_image_network,
+    l3_network,
+    small_front_end,
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,12 @@ def read(path: str | Path) -> TrainConfig:
         raise TrainingError(f"{path}: is not valid TOML: {error}") from error
     config = parse(TrainConfig, table, str(path))
     _check(config, path)
-    return config
+    return _beside(path.parent, config)
+
+
+def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
+    data = {key: tuple(str(folder / p) for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    return replace(config, run=str(folder / config.run), data=replace(config.data, **data))
 
 
 def parse(kind, table: dict, where: str):
@@ -124,6 +139,8 @@ def _value(default, value, where: str):
             raise TrainingError(
                 f"{where} must be a list{f' of {len(default)}' if default else ''}. Received: {value!r}"
             )
+        for item in value:  # the empty defaults are lists of folders, the others pairs of numbers
+            _value(default[0] if default else "", item, f"{where}: each item")
         return tuple(value)
     allowed = (int, float) if isinstance(default, float) else type(default)
     if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
@@ -133,20 +150,56 @@ def _value(default, value, where: str):
 
 def _check(config: TrainConfig, path: Path) -> None:
     choices = {
-        "model.family": (config.model.family, ("l3", "l3-small")),
-        "fit.objective": (config.fit.objective, ("binary", "contrastive")),
-        "fit.decay": (config.fit.decay, ("none", "cosine")),
-        "fit.precision": (config.fit.precision, ("float32", "mixed_bfloat16")),
-        "backend": (config.backend, ("", "tensorflow", "jax")),
+        "model.family": ("l3", "l3-small"),
+        "model.representation": tuple(L3_REPRESENTATIONS),
+        "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "fit.objective": ("binary", "contrastive"),
+        "fit.decay": ("none", "cosine"),
+        "fit.precision": ("float32", "mixed_bfloat16"),
+        "backend": ("", "tensorflow", "jax"),
     }
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
+    for key, allowed in choices.items():
+        if (value := _get(config, key)) not in allowed:
             raise TrainingError(f"{path}: {key} must be one of {', '.join(map(repr, allowed))}. Received: {value!r}")
-    positive = {"fit.batch": config.fit.batch, "fit.steps": config.fit.steps, "fit.epochs": config.fit.epochs,
-                "data.n_active": config.data.n_active, "data.pairs_per_clip": config.data.pairs_per_clip,
-                "fit.workers": config.fit.workers, "data.clip_s": config.data.clip_s - 0.999}  # fmt: skip
-    for key, value in positive.items():
-        if value <= 0:
-            raise TrainingError(f"{path}: {key} is too small")
+    for key, (low, high) in _RANGES.items():
+        value = _get(config, key)
+        if not (low <= value <= high and math.isfinite(value)):
+            limit = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+            raise TrainingError(f"{path}: {key} must be {limit}. Received: {value!r}")
+    for key in ("pairs.gain", "pairs.saturation"):
+        low, high = _get(config, key)
+        if not 0 <= low <= high < math.inf:
+            raise TrainingError(f"{path}: {key} must be two numbers, 0 <= low <= high. Received: {[low, high]}")
+    if not re.fullmatch(r"\w[\w.-]*", config.model.name):
+        raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
+                            f"Received: {config.model.name!r}")  # fmt: skip
     if not (config.data.videos or config.data.recordings or config.data.scenes):
         raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")
+
+
+def _get(config: TrainConfig, key: str):
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+_TINY = 1e-12  # stands for "more than zero" in the ranges below
+_RANGES = {
+    "seed": (0, 2**32 - 1),  # NumPy's legacy seeds, which Keras sets, are 32 bits wide
+    "model.width": (1, math.inf),
+    "model.image_width": (1, math.inf),
+    "data.scenes": (0, 1),
+    "data.held_out": (0, 1),
+    "data.clip_s": (1, math.inf),  # a window is one second
+    "data.frames_hz": (_TINY, math.inf),
+    "data.n_active": (2, math.inf),  # a mismatch needs two clips
+    "data.pairs_per_clip": (1, math.inf),
+    "pairs.same_second": (0, 1),
+    "pairs.brightness": (0, 1),
+    "fit.batch": (2, math.inf),
+    "fit.steps": (1, math.inf),
+    "fit.validation_steps": (1, math.inf),
+    "fit.epochs": (1, math.inf),
+    "fit.learning_rate": (_TINY, math.inf),
+    "fit.workers": (1, math.inf),
+}

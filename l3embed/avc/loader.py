@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import queue
+import signal
+import threading
 import traceback
 from collections.abc import Iterator
+
+import numpy as np
 
 from ..errors import L3EmbedError, TrainingError
 from ..frontend import spectrograms
@@ -24,31 +29,31 @@ class Loader:
 
     def __init__(self, config: TrainConfig, image_size: int, in_graph: bool, first_epoch: int):
         context = multiprocessing.get_context("spawn")  # a forked child of a process with a running TensorFlow hangs
-        self._queues = [context.Queue(QUEUED) for _ in range(config.fit.workers)]
-        self._processes = [
-            context.Process(target=_work, args=(config, image_size, in_graph, first_epoch, i, q), daemon=True)
-            for i, q in enumerate(self._queues)
-        ]
-        self._steps = config.fit.steps
-        for process in self._processes:
+        self._epochs, self._steps = range(first_epoch, config.fit.epochs), config.fit.steps
+        self._processes, self._pipes = [], []
+        for worker in range(config.fit.workers):
+            ours, theirs = context.Pipe(duplex=False)
+            arguments = (config, image_size, in_graph, self._epochs, worker, theirs)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
+            # Each end of a pipe lives in one process only: when either dies, even within a batch, the other one knows.
+            theirs.close()
+            self._processes.append(process)
+            self._pipes.append(ours)
 
     def __iter__(self) -> Iterator[tuple]:
-        while True:
+        for _ in self._epochs:
             for step in range(self._steps):
-                yield self._get(step % len(self._queues))
+                yield self._get(step % len(self._pipes))
 
     def _get(self, worker: int) -> tuple:
-        while True:
-            try:
-                batch = self._queues[worker].get(timeout=5)
-            except queue.Empty:
-                if self._processes[worker].is_alive():
-                    continue
-                raise TrainingError("the process that makes pairs ended without a word: out of memory?") from None
-            if isinstance(batch, str):
-                raise TrainingError(batch)
-            return batch
+        try:
+            batch = self._pipes[worker].recv()
+        except (EOFError, OSError):
+            raise TrainingError("the process that makes pairs ended without a word: out of memory?") from None
+        if isinstance(batch, str):
+            raise TrainingError(batch)
+        return batch
 
     def close(self) -> None:
         for process in self._processes:
@@ -56,32 +61,61 @@ class Loader:
             process.join()
 
 
-def held_out(config: TrainConfig, image_size: int, in_graph: bool) -> Iterator[tuple]:
+def held_out(config: TrainConfig, sources: pairs.Sources, image_size: int, in_graph: bool) -> Iterator[tuple]:
     """The batches of the held-out part: the same ones at every call."""
     seed = [config.seed, 1 << 20]
-    samples = pairs.stream(config, pairs.Sources(config, "held_out"), image_size, seed)
-    return _prepared(pairs.batches(samples, config, seed), config, in_graph)
+    return _prepared(pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed), config, in_graph)
 
 
-def _work(config, image_size, in_graph, first_epoch, worker, out) -> None:
+@contextlib.contextmanager
+def own_errors(batches):
+    """The same batches for Keras, whose TensorFlow backend wraps an error in them beyond recognition: unwrap it."""
+    raised = []
+
+    def watched():
+        try:
+            yield from batches
+        except L3EmbedError as error:
+            raised.append(error)
+            raise
+
+    try:
+        yield watched()
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise
+
+
+def _work(config, image_size, in_graph, epochs, worker, out) -> None:
+    """One thread makes batches, up to QUEUED ahead, while the other hands them over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    ahead = queue.Queue(QUEUED)
+    threading.Thread(target=_make, args=(config, image_size, in_graph, epochs, worker, ahead), daemon=True).start()
+    with contextlib.suppress(OSError):  # the parent is gone
+        while (batch := ahead.get()) is not None:
+            out.send(batch)
+
+
+def _make(config, image_size, in_graph, epochs, worker, ahead) -> None:
     try:
         sources = pairs.Sources(config, "train")
         share = len(range(worker, config.fit.steps, config.fit.workers))
-        for epoch in range(first_epoch, config.fit.epochs):
+        for epoch in epochs:
             seed = [config.seed, epoch, worker]
             batches = pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed)
             for batch in itertools.islice(_prepared(batches, config, in_graph), share):
-                out.put(batch)
+                ahead.put(batch)
     except L3EmbedError as error:
-        out.put(str(error))
+        ahead.put(str(error))
     except Exception:
-        out.put(f"the process that makes pairs failed:\n{traceback.format_exc()}")
+        ahead.put(f"the process that makes pairs failed:\n{traceback.format_exc()}")
+    finally:
+        ahead.put(None)
 
 
 def _prepared(batches, config: TrainConfig, in_graph: bool) -> Iterator[tuple]:
     """Where the front end is not part of the training graph, sound becomes spectrograms here."""
-    import numpy as np
-
     for inputs, target in batches:
         if not in_graph:
             windows, start = inputs["audio"][..., 0], np.zeros(1, int)

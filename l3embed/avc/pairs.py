@@ -6,7 +6,6 @@ the picture of another clip. All randomness comes from one seed: the same seed g
 
 from __future__ import annotations
 
-import itertools
 import sys
 import zlib
 from collections.abc import Iterator
@@ -33,8 +32,13 @@ class Sources:
         find = clips.find
         self.videos = [p for p in find(data.videos, clips.VIDEO_SUFFIXES, "video") if keep(p)]
         self.recordings = [p for p in find(data.recordings, AUDIO_SUFFIXES, "sound file") if keep(p)]
-        if not (self.videos or self.recordings or data.scenes):
-            raise TrainingError(f"no files left for the {split} part: give more files or change data.held_out")
+        self.named: set[Path] = set()  # files that cannot be used and were named on stderr
+        n_files = len(self.videos) + len(self.recordings)
+        if not data.scenes and n_files < 2:
+            raise TrainingError(
+                f"{n_files or 'no'} files left for the {split} part, and a mismatch needs two: "
+                "give more files or change data.held_out"
+            )
 
 
 def _in_split(path: Path, split: str, held_out: float) -> bool:
@@ -43,24 +47,20 @@ def _in_split(path: Path, split: str, held_out: float) -> bool:
 
 
 def stream(config: TrainConfig, sources: Sources, image_size: int, seed: list[int]) -> Iterator[dict]:
-    """Endless matching samples: audio (window,) float32, image (size, size, 3) uint8, clip () int64 (its number)."""
+    """Endless matching samples: audio (window,) float32, image (size, size, 3) uint8, clip () int64.
+
+    Equal `clip` numbers mean the same file, even where it is open twice; every scene has a number of its own.
+    """
     import pescador
 
     rng = np.random.default_rng(seed)
     front_end, data = config.front_end, config.data
-    openers, weights = _openers(data, sources, rng, front_end.rate_hz, int(image_size * SHORT_SIDE))
-    numbers, broken = itertools.count(), set()
+    choice = _Choice(data, sources, rng, front_end.rate_hz, int(image_size * SHORT_SIDE))
 
     # A closure, not arguments: pescador copies arguments, and copies of a generator repeat its numbers.
     def any_clip():
-        while True:
-            chosen = rng.choice(len(openers), p=weights)
-            try:
-                clip = openers[chosen]()
-            except AudioError as error:
-                _report(chosen, openers, broken, error)
-                continue
-            yield from _samples(clip, next(numbers), rng, config.pairs, front_end.window_samples, image_size)
+        clip, number = choice.draw()
+        yield from _samples(clip, number, rng, config.pairs, front_end.window_samples, image_size)
 
     mux = pescador.StochasticMux(
         [pescador.Streamer(any_clip)], data.n_active, data.pairs_per_clip,
@@ -69,26 +69,68 @@ def stream(config: TrainConfig, sources: Sources, image_size: int, seed: list[in
     return iter(mux)
 
 
-def _openers(data: DataConfig, sources: Sources, rng, rate_hz: int, size: int) -> tuple[list, np.ndarray]:
-    """What can be opened, and how often: scenes have their share, files are equal among each other."""
-    openers = [partial(clips.from_video, p, rng, rate_hz, data.clip_s, data.frames_hz, size) for p in sources.videos]
-    if data.scenes < 1:
-        openers += [partial(clips.from_recording, p, rng, rate_hz, data.clip_s) for p in sources.recordings]
-    weights = [(1 - data.scenes) / len(openers)] * len(openers) if openers else []
-    if data.scenes:
-        snippets = [partial(clips.snippet, p, rate_hz) for p in sources.recordings]
-        openers.append(partial(clips.from_scene, rng, rate_hz, data.clip_s, snippets))
-        weights.append(data.scenes)
-    return openers, np.array(weights) / sum(weights)
+class _Choice:
+    """What one stream opens clips from, and how often: scenes have their share, files are equal among each other.
+
+    A file that cannot be used is left out for the rest of the stream. Another stream tries it again, so that its pairs
+    do not depend on what this one found out, and an interrupted run sees the same ones.
+    """
+
+    def __init__(self, data: DataConfig, sources: Sources, rng, rate_hz: int, size: int):
+        video = [partial(clips.from_video, p, rng, rate_hz, data.clip_s, data.frames_hz, size) for p in sources.videos]
+        sound = [partial(clips.from_recording, p, rng, rate_hz, data.clip_s) for p in sources.recordings]
+        self.files = video + sound if data.scenes < 1 else []
+        self.snippets = [partial(_snippet, p, rate_hz) for p in sources.recordings] if data.scenes else []
+        self.scene = partial(clips.from_scene, rng, rate_hz, data.clip_s, self.snippets)
+        weights = [(1 - data.scenes) / len(self.files) for _ in self.files] + [data.scenes] * (data.scenes > 0)
+        self.weights = np.array(weights) / sum(weights)
+        self.rng, self.sources = rng, sources
+        self.broken, self.n_scenes = set(), 0
+
+    def draw(self) -> tuple[clips.Clip, int]:
+        """The next clip that can be opened, and the number of the file or scene that it is from."""
+        while True:
+            chosen = int(self.rng.choice(len(self.weights), p=self.weights))
+            if chosen in self.broken:
+                continue
+            try:
+                if chosen < len(self.files):
+                    return self.files[chosen](), chosen
+                self.n_scenes += 1
+                return self.scene(), len(self.files) + self.n_scenes
+            except _SnippetError as error:
+                self._name(error.path, error)
+                self.snippets[:] = [s for s in self.snippets if s.args[0] != error.path]
+            except AudioError as error:
+                self._leave_out(chosen, error)
+
+    def _leave_out(self, chosen: int, error: AudioError) -> None:
+        self.broken.add(chosen)
+        self._name(self.files[chosen].args[0], error)
+        usable = len(self.files) - len(self.broken)
+        if usable < 2 and len(self.weights) == len(self.files):
+            raise TrainingError(
+                f"{usable or 'none'} of the {len(self.files)} files can be used, and a mismatch needs two; "
+                f"the last one that cannot: {error}"
+            )
+
+    def _name(self, path: Path, error: AudioError) -> None:
+        if path not in self.sources.named:
+            self.sources.named.add(path)
+            print(f"{path}: left out of training: {error}", file=sys.stderr)
 
 
-def _report(number: int, openers: list, broken: set, error: AudioError) -> None:
-    """Name a file that cannot be used, once. When none can, training cannot go on."""
-    if number not in broken:
-        broken.add(number)
-        print(f"{openers[number].args[0]}: left out of training: {error}", file=sys.stderr)
-    if len(broken) == len(openers):
-        raise TrainingError(f"none of the {len(openers)} files can be used; the last one: {error}")
+class _SnippetError(AudioError):
+    def __init__(self, path: Path, error: AudioError):
+        super().__init__(str(error))
+        self.path = path
+
+
+def _snippet(path: Path, rate_hz: int) -> np.ndarray:
+    try:
+        return clips.snippet(path, rate_hz)
+    except AudioError as error:
+        raise _SnippetError(path, error) from error
 
 
 def _samples(clip: clips.Clip, number: int, rng, pairs: PairConfig, window: int, image_size: int) -> Iterator[dict]:
@@ -107,7 +149,7 @@ def batches(samples: Iterator[dict], config: TrainConfig, seed: list[int]) -> It
     """Batches ``({"audio": (N, window, 1), "image": (N, size, size, 3) uint8}, target)``.
 
     Target of the binary objective: (N, 2) float32, [1, 0] mismatch, [0, 1] correspondence (marl/l3embedding's order),
-    half of each. Of the contrastive one: (N, 1) int64, the clip.
+    half of each, as long as the batch is not all from one clip. Of the contrastive one: (N, 1) int64, the clip.
     """
     import pescador.maps
 
@@ -139,7 +181,7 @@ def _mismatch(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _gain(sound: np.ndarray, pairs: PairConfig, rng: np.random.Generator) -> np.ndarray:
     low, high = pairs.gain
     headroom = 1 / max(float(np.abs(sound).max()), 1e-9)
-    return (sound * rng.uniform(low, max(low, min(high, headroom)))).astype(np.float32)
+    return (sound * rng.uniform(min(low, headroom), min(high, headroom))).astype(np.float32)
 
 
 def _recolour(image: np.ndarray, pairs: PairConfig, rng: np.random.Generator) -> np.ndarray:
@@ -149,7 +191,7 @@ def _recolour(image: np.ndarray, pairs: PairConfig, rng: np.random.Generator) ->
     saturation, brightness = rng.uniform(*pairs.saturation), 255 * rng.uniform(-pairs.brightness, pairs.brightness)
     grey = x @ np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
     x = grey[..., None] + np.float32(saturation) * (x - grey[..., None]) + np.float32(brightness)
-    return np.clip(x, 0, 255).astype(np.uint8)
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
 def _crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,11 @@ _RANGE = 35.0  # units below the maximum that are drawn: 70 dB of amplitude
 
 
 def draw(sound: np.ndarray, size: int) -> np.ndarray:
-    """(RATE_HZ,) float sound -> (size, size, 3) uint8, time to the right, high frequency at the top."""
+    """(RATE_HZ,) float sound -> (size, size, 3) uint8: time to the right, high frequency on top, silence black."""
+    peak = np.abs(sound).max()
+    if not peak:
+        return np.zeros((size, size, 3), np.uint8)
+    sound = sound / peak  # before the front end, whose floor is absolute
     values = spectrograms(sound, np.zeros(1, int), small_front_end())[0, ::-1, :, 0]  # (bands, frames)
     image = np.clip((values - values.max()) / _RANGE + 1, 0, 1)
     rows, columns = (np.arange(size) * n // size for n in image.shape)

@@ -29,6 +29,8 @@ def scene(rng: np.random.Generator, seconds: float, rate_hz: int, snippets: Snip
         mix = _reverberate(rng, mix, rate_hz)
     mix = _colour(rng, mix, rate_hz)
     peak = np.abs(mix).max()
+    if not peak:  # silent snippets, or a burst that fell outside
+        return scene(rng, seconds, rate_hz, snippets)
     return (mix * (10 ** (rng.uniform(-12, 0) / 20) / max(peak, 1e-9))).astype(np.float32)
 
 

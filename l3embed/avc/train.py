@@ -8,6 +8,7 @@ epoch draws its pairs from its own seed, sees the same pairs as an uninterrupted
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -18,15 +19,17 @@ from pathlib import Path
 
 from ..errors import MissingExtraError, TrainingError
 from ..spec import Model
+from . import loader, pairs
 from .config import TrainConfig
 
-HISTORY = "history.csv"
+HISTORY, NEWEST = "history.csv", "newest-*.weights.h5"
 
 
 def train(config: TrainConfig, progress: bool = True) -> Path:
     """Train, or go on training, and return the folder of the finished model. Raises TrainingError."""
     keras = _keras(config.backend)
     run = Path(config.run)
+    sources = {split: pairs.Sources(config, split) for split in pairs.SPLITS}  # a wrong path ends the run here
     _claim(run, config)
     keras.utils.set_random_seed(config.seed)
     in_graph = keras.backend.backend() == "tensorflow"  # where kapre works
@@ -34,8 +37,8 @@ def train(config: TrainConfig, progress: bool = True) -> Path:
     checkpoints = _Checkpoints(run)
     done = checkpoints.restore(model)
     if done < config.fit.epochs:
-        _fit(model, config, image_size, in_graph, checkpoints, done, progress)
-    return _release(config, run, audio_tower, image_size)
+        _fit(model, config, sources["held_out"], image_size, in_graph, checkpoints, done, progress)
+    return _release(config, run, audio_tower)
 
 
 def build(config: TrainConfig, in_graph: bool):
@@ -85,6 +88,8 @@ def _keras(backend: str):
         import keras
         import pescador  # noqa: F401
     except ImportError as error:
+        if error.name == "jax":
+            raise TrainingError("Keras' JAX backend needs a package that is not installed: pip install jax") from error
         raise MissingExtraError("training", "train") from error
     if backend and keras.backend.backend() != backend:
         raise TrainingError(f"Keras already runs on {keras.backend.backend()!r} in this process, not on {backend!r}")
@@ -92,19 +97,28 @@ def _keras(backend: str):
 
 
 def _claim(run: Path, config: TrainConfig) -> None:
-    """Write the configuration, or refuse a folder that holds a run with another one (only its length may change)."""
+    """Write the configuration, or refuse a folder with checkpoints of another one (only its length may change)."""
     path, wanted = run / "config.json", json.loads(json.dumps(asdict(config)))
-    if path.exists():
-        found = json.loads(path.read_text())
-        for table in (found, wanted):
-            table["fit"]["epochs"] = table["run"] = None
+    if path.exists() and any(run.glob(NEWEST)):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            for table in (found, wanted):
+                table["fit"]["epochs"] = table["run"] = None
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path}: is damaged ({error}): choose another folder ('run = ...')") from error
         if found != wanted:
             changed = [k for k in wanted if found.get(k) != wanted[k]]
             raise TrainingError(
                 f"{run}: holds a run with other settings ({', '.join(changed)}): choose another folder ('run = ...')"
             )
     run.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(config), indent=1) + "\n")
+    _replace(path, json.dumps(asdict(config), indent=1) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    os.replace(temporary, path)
 
 
 def _learning_rate(config: TrainConfig):
@@ -115,12 +129,8 @@ def _learning_rate(config: TrainConfig):
     return config.fit.learning_rate
 
 
-def _fit(model, config, image_size, in_graph, checkpoints, done: int, progress: bool) -> None:
+def _fit(model, config, held_out, image_size, in_graph, checkpoints, done: int, progress: bool) -> None:
     import keras
-
-    from . import loader
-
-    pairs = loader.Loader(config, image_size, in_graph, done)
 
     class Watch(keras.callbacks.Callback):
         """Progress, history and checkpoints; stops at the first loss that is not a number."""
@@ -135,18 +145,16 @@ def _fit(model, config, image_size, in_graph, checkpoints, done: int, progress: 
             )  # fmt: skip
 
         def on_train_batch_end(self, batch, logs=None):
-            if not math.isfinite(logs["loss"]):
-                raise TrainingError(f"the loss is {logs['loss']} at batch {batch + 1}: lower fit.learning_rate")
+            _check_loss(logs["loss"], f"at batch {batch + 1}")
             self.bar.update(config.fit.batch)
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}", accuracy=f"{logs['accuracy']:.3f}")
 
         def on_epoch_end(self, epoch, logs=None):
             self.bar.close()
             seconds = time.monotonic() - self.started
-            validation = model.evaluate(
-                loader.held_out(config, image_size, in_graph), steps=config.fit.validation_steps,
-                verbose=0, return_dict=True,
-            )  # fmt: skip
+            with loader.own_errors(loader.held_out(config, held_out, image_size, in_graph)) as batches:
+                validation = model.evaluate(batches, steps=config.fit.validation_steps, verbose=0, return_dict=True)
+            _check_loss(validation["loss"], "after the last batch")  # before a checkpoint of it is written
             n_pairs = (epoch + 1) * config.fit.steps * config.fit.batch
             row = {"epoch": epoch + 1, "pairs": n_pairs, "loss": logs["loss"], "accuracy": logs["accuracy"]}
             row |= {f"val_{k}": validation[k] for k in ("loss", "accuracy")}
@@ -155,13 +163,20 @@ def _fit(model, config, image_size, in_graph, checkpoints, done: int, progress: 
             if progress:
                 print(" ".join(f"{k} {v:.4g}" for k, v in row.items()), file=sys.stderr, flush=True)
 
+    train = loader.Loader(config, image_size, in_graph, done)
     try:
-        model.fit(
-            iter(pairs), initial_epoch=done, epochs=config.fit.epochs, steps_per_epoch=config.fit.steps,
-            callbacks=[Watch()], verbose=0,
-        )  # fmt: skip
+        with loader.own_errors(train) as batches:
+            model.fit(
+                batches, initial_epoch=done, epochs=config.fit.epochs, steps_per_epoch=config.fit.steps,
+                callbacks=[Watch()], verbose=0,
+            )  # fmt: skip
     finally:
-        pairs.close()
+        train.close()
+
+
+def _check_loss(loss: float, when: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is {loss} {when}: lower fit.learning_rate")
 
 
 class _Checkpoints:
@@ -173,32 +188,31 @@ class _Checkpoints:
 
     def restore(self, model) -> int:
         """Load the newest checkpoint; returns the number of finished epochs."""
-        found = sorted(self.run.glob("newest-*.weights.h5"))
+        found = sorted(self.run.glob(NEWEST))
         if not found:
             return 0
         done = int(found[-1].name.split("-")[1].split(".")[0])
+        model.optimizer.build(model.trainable_variables)  # Keras passes over the state of an optimiser not yet built
         try:
             model.load_weights(found[-1])
+            self.rows = [row for row in _history(self.run) if int(row["epoch"]) <= done]
         except (ValueError, OSError, KeyError) as error:
-            raise TrainingError(f"{found[-1]}: cannot be loaded into this network: {error}") from error
-        with open(self.run / HISTORY, newline="") as file:
-            self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= done]
+            raise TrainingError(f"{found[-1]}: this run cannot go on from here: {error}") from error
         return done
 
     def save(self, model, row: dict) -> None:
         """History first, then the checkpoint: rows beyond the newest checkpoint are dropped when a run goes on."""
         best = max((float(r["val_accuracy"]) for r in self.rows), default=-1)
         self.rows.append(row)
-        temporary = self.run / (HISTORY + ".part")
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.run / HISTORY)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, row)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        _replace(self.run / HISTORY, text.getvalue())
         if row["val_accuracy"] > best:
             self._write(model, "best.weights.h5")
         newest = self._write(model, f"newest-{row['epoch']:05d}.weights.h5")
-        for old in self.run.glob("newest-*.weights.h5"):
+        for old in self.run.glob(NEWEST):
             if old != newest:
                 old.unlink()
 
@@ -209,7 +223,12 @@ class _Checkpoints:
         return self.run / name
 
 
-def _release(config: TrainConfig, run: Path, audio_tower, image_size: int) -> Path:
+def _history(run: Path) -> list[dict]:
+    with open(run / HISTORY, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _release(config: TrainConfig, run: Path, audio_tower) -> Path:
     """The audio network of the last epoch as a model of its own."""
     from .. import weights
     from ..networks import family
@@ -217,11 +236,14 @@ def _release(config: TrainConfig, run: Path, audio_tower, image_size: int) -> Pa
     network = family(config.model.family).audio_network(config.front_end, config.audio)
     arrays = audio_tower.get_weights()[: len(network.weights)]  # the tower begins with the network
     model = Model(config.model.name, config.front_end, config.audio, network.output_shape[-1], "")
-    rows = list(csv.DictReader(open(run / HISTORY, newline="")))
+    rows = _history(run)
+    # A card travels: it tells the names of the folders, not where they lay on this machine.
+    folders = {key: tuple(Path(p).name for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    told = replace(config, run="", data=replace(config.data, **folders))
     training = {
         "seed": config.seed, "objective": config.fit.objective, "pairs": int(rows[-1]["pairs"]),
         "hours": round(sum(float(r["seconds"]) for r in rows) / 3600, 2),
-        "held_out_accuracy": round(float(rows[-1]["val_accuracy"]), 4), "config": asdict(replace(config, run="")),
+        "held_out_accuracy": round(float(rows[-1]["val_accuracy"]), 4), "config": asdict(told),
     }  # fmt: skip
     weights.release(model, arrays, run / "model", {"training": training})
     return run / "model"
