@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--pooling", default="mean+max", choices=features.POOLINGS)
     parser.add_argument("--random-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--precision", default="f32")
+    parser.add_argument("--write", action="store_true", help="write the table into the model's card")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", l3embed.errors.L3EmbedWarning)
     model = l3embed.load(arguments.model, precision=arguments.precision)
@@ -56,19 +57,28 @@ def main() -> None:
             ("digits by speaker", datasets.digits, arguments.digits),
         ):
             if where:
-                _table(name, read(where), systems)
+                results = _table(name, read(where), systems, arguments.pooling)
+                if arguments.write:
+                    key = name.split()[0].lower().replace("-", "") + "_linear_probe"
+                    model.card.table.setdefault("results", {})[key] = results
+    if arguments.write:
+        model.card.path.write_text(weights.toml(model.card.table), encoding="utf-8")
 
 
-def _table(name: str, clips: list, systems: dict) -> None:
+def _table(name: str, clips: list, systems: dict, pooling: str) -> dict:
     labels, folds = [c.label for c in clips], [c.fold for c in clips]
     print(f"{name}: {len(clips)} clips, {len(set(folds))} folds, linear probe")
     print(f"{'system':28} {'dims':>5} {'accuracy':>8} {'sd of folds':>11}  folds")
+    results = {"clips": len(clips), "folds": len(set(folds)), "pooling": pooling}
     for system, vectors in systems.items():
         x = vectors(clips)
         predicted, _ = linear.nested(x, labels, folds, jobs=-1)
         each = 100 * linear.fold_accuracies(predicted, labels, folds)
         print(f"{system:28} {x.shape[1]:5} {np.mean(each):8.2f} {np.std(each, ddof=1):11.2f}  "
               f"{' '.join(f'{a:.1f}' for a in each)}", flush=True)  # fmt: skip
+        key = system.replace("-", "_").replace(",", "").replace(" ", "_")
+        results[key] = {"accuracy": round(float(np.mean(each)), 2), "folds": [round(float(a), 2) for a in each]}
+    return results
 
 
 if __name__ == "__main__":

@@ -70,6 +70,15 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class AboutConfig:
+    """Texts for the card of the finished model."""
+
+    description: str = ""
+    licence: str = ""
+    data: str = ""  # what it was trained on, with the attribution that its licences ask for
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     run: str = "runs/l3"  # folder of checkpoints, history and the finished model
     seed: int = 20180216  # of the published training jobs
@@ -78,6 +87,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     pairs: PairConfig = field(default_factory=PairConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    about: AboutConfig = field(default_factory=AboutConfig)
 
     @property
     def front_end(self) -> FrontEnd:

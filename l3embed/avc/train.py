@@ -97,13 +97,13 @@ def _keras(backend: str):
 
 
 def _claim(run: Path, config: TrainConfig) -> None:
-    """Write the configuration, or refuse a folder with checkpoints of another one (only its length may change)."""
+    """Write the configuration, or refuse a folder with checkpoints of another one (length and texts may change)."""
     path, wanted = run / "config.json", json.loads(json.dumps(asdict(config)))
     if path.exists() and any(run.glob(NEWEST)):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             for table in (found, wanted):
-                table["fit"]["epochs"] = table["run"] = None
+                table["fit"]["epochs"] = table["run"] = table["about"] = None
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{path}: is damaged ({error}): choose another folder ('run = ...')") from error
         if found != wanted:
@@ -243,7 +243,8 @@ def _release(config: TrainConfig, run: Path, audio_tower) -> Path:
     training = {
         "seed": config.seed, "objective": config.fit.objective, "pairs": int(rows[-1]["pairs"]),
         "hours": round(sum(float(r["seconds"]) for r in rows) / 3600, 2),
-        "held_out_accuracy": round(float(rows[-1]["val_accuracy"]), 4), "config": asdict(told),
+        "held_out_accuracy": round(float(rows[-1]["val_accuracy"]), 4),
+        "config": {key: value for key, value in asdict(told).items() if key != "about"},
     }  # fmt: skip
-    weights.release(model, arrays, run / "model", {"training": training})
+    weights.release(model, arrays, run / "model", {**asdict(config.about), "training": training})
     return run / "model"
