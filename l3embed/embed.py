@@ -150,7 +150,7 @@ def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, 
     todo = []
     for item in items:
         output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, _stat(item)):
+        if not overwrite and store.is_done(output, recipe, _source(item)):
             yield Result(item.source, str(output), skipped=True)
         else:
             todo.append(_FileJob(item, output, recipe, tick))
@@ -183,6 +183,10 @@ def _stat(item: Item) -> os.stat_result | None:
         return os.stat(item.source) if item.data is None else None
     except OSError:
         return None
+
+
+def _source(item: Item) -> str | bytes:
+    return item.source if item.data is None else item.data
 
 
 # --- the corridor
@@ -264,12 +268,13 @@ class _FileJob:
     def __init__(self, item: Item, output: Path, recipe: dict, tick):
         self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
         self.writer: store.NpzWriter | None = None
-        self.recording = None
+        self.recording, self.identity = None, {}
         self.result: Result | None = None
         self.notes: list[str] = []
 
     def blocks(self, rate_hz: int):
         with decode.open_recording(opened(self.item), rate_hz) as self.recording:
+            self.identity = store.identity(_source(self.item))  # before it is read: a change since then shows
             for block in self.recording:
                 yield block
                 if self.tick:
@@ -302,11 +307,10 @@ class _FileJob:
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
-        n, source = self.writer.n_rows, _stat(self.item)
-        size = source.st_size if source else len(self.item.data or b"")
+        n = self.writer.n_rows
         metadata = {
-            **self.recipe, "l3embed": __version__, "source": self._source_name(),
-            "source_bytes": size, "seconds": round(self.recording.seconds, 6), "notes": self.notes,
+            **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
+            "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
             self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)

@@ -1,5 +1,6 @@
 """The command as its users meet it: exit codes, messages, bad input, killed runs."""
 
+import io
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, tone, write
 
+import l3embed
 from l3embed import cli
 
 
@@ -150,6 +152,26 @@ def test_standard_input_as_recording_and_as_list(recordings, tmp_path):
     assert sorted(_tree(tmp_path / "b")) == ["site0/0.npz", "site0/2.npz", "site0/4.npz", "site1/5.npz"]
     a, b = (np.load(p)["embedding"] for p in (tmp_path / "a" / "stdin.npz", tmp_path / "b" / "site1" / "5.npz"))
     np.testing.assert_array_equal(a, b)
+
+
+def test_another_recording_of_the_same_name_and_size_is_not_done(tmp_path, capsys, monkeypatch):
+    """Recorders that follow a timetable: folders embedded one after the other, recordings piped in one by one."""
+    a, b = (write(tmp_path / f"site{i}" / "20240101_060000.wav", tone(1, 16_000, 300 + i), 16_000) for i in (0, 1))
+    for path in (a, b):
+        os.utime(path, (1, 1))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+        for source in (str(path.parent), "-"):
+            assert cli.main(["extract", source, "-o", str(tmp_path / "out")]) == 0
+            assert capsys.readouterr().out.startswith("1 embedded"), source
+    expected = l3embed.load().embed(b)[0]
+    for name in ("20240101_060000.npz", "stdin.npz"):
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / name)["embedding"], expected)
+
+
+def test_the_longest_name_does_not_stop_the_others(recordings, tmp_path, capsys):
+    os.rename(recordings / "site0" / "0.wav", recordings / "site0" / ("x" * 251 + ".wav"))
+    assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 0
+    assert "6 embedded" in capsys.readouterr().out
 
 
 def test_names_that_are_not_utf8(tmp_path):
