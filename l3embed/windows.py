@@ -17,6 +17,7 @@ from .errors import UsageError
 
 # A product such as 0.29 s x 48000 Hz falls 2e-12 below the integer it means.
 _ROUNDING = 1e-6
+_LONGEST = 2**53  # samples: as far as float64 counts; thousands of years
 
 
 def hop_samples(hop_s: float, rate_hz: int) -> int:
@@ -26,6 +27,8 @@ def hop_samples(hop_s: float, rate_hz: int) -> int:
     samples = math.floor(hop_s * rate_hz + _ROUNDING)
     if samples < 1:
         raise UsageError(f"hop must be > 0 s and at least one sample ({1 / rate_hz:.2g} s). Received: {hop_s}")
+    if samples > _LONGEST:
+        raise UsageError(f"hop must be less than {_LONGEST / rate_hz:.2g} s. Received: {hop_s}")
     return samples
 
 
@@ -47,8 +50,9 @@ def chunks(
 
     Yields ``(signal (n,), starts (k,))``, 1 <= k <= `at_most`: window j of the chunk is
     ``signal[starts[j] : starts[j] + window]``, and the windows follow on from chunk to chunk. Memory is bounded by
-    the span of `at_most` windows plus one block. A stream without samples yields nothing.
+    `at_most` windows plus one block, whatever the hop. A stream without samples yields nothing.
     """
+    at_most = max(1, min(at_most, at_most * window // hop))  # a chunk holds the sound between its windows, too
     span = (at_most - 1) * hop + window
     buffer, skip, n_samples, n_done = [np.zeros(window // 2 if center else 0, np.float32)], 0, 0, 0
     buffered = len(buffer[0])
@@ -67,5 +71,6 @@ def chunks(
             buffered = len(buffer[0])
     left = count(n_samples, window, hop, center) - n_done if n_samples else 0
     if left > 0:
-        signal = np.concatenate([*buffer, np.zeros(span, np.float32)])
-        yield signal[: (left - 1) * hop + window], np.arange(left) * hop
+        end = (left - 1) * hop + window
+        signal = np.concatenate([*buffer, np.zeros(max(0, end - buffered), np.float32)])
+        yield signal[:end], np.arange(left) * hop
