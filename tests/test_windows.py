@@ -141,7 +141,7 @@ def test_hop_of_whole_samples_survives_the_way_through_seconds(samples, rate_hz)
 
 @pytest.mark.parametrize(
     "hop_s",
-    [0, 0.0, -0.1, 1e-6, 1e12, 1e300, math.nan, math.inf, -math.inf, True, np.True_, "0.1", None, 1j, np.complex64(1), [0.1]],
+    [0, 0.0, -0.1, 1e-6, 1e300, math.nan, math.inf, -math.inf, True, np.True_, "0.1", None, 1j, np.complex64(1), [0.1]],
 )
 def test_impossible_hops(hop_s):
     with pytest.raises(UsageError, match="hop must be") as caught:
