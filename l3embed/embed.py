@@ -123,12 +123,13 @@ def load(name=None, *, weights_file=None, front_end=None, precision="auto", batc
 
 def extract(
     model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[float], None] | None = None,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called with the seconds of
-    sound of every chunk. Raises UsageError for a hop or a number of jobs out of range.
+    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
+    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
+    number of jobs out of range.
     """
     recipe = model.recipe(hop, center)
     if jobs < 1:
@@ -278,7 +279,7 @@ class _FileJob:
             for block in self.recording:
                 yield block
                 if self.tick:
-                    self.tick(len(block) / rate_hz)
+                    self.tick(self.item.source, len(block) / rate_hz, self.recording.expected_s)
             self.notes = _notes(self.recording, rate_hz)
 
     def add(self, rows: np.ndarray) -> None:

@@ -1,8 +1,10 @@
 """The command as its users meet it: exit codes, messages, bad input, killed runs."""
 
+import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from conftest import ROOT, tone, write
 
 import l3embed
-from l3embed import cli
+from l3embed import cli, store
 
 
 def _run(*arguments, **how) -> subprocess.CompletedProcess:
@@ -140,6 +142,70 @@ def test_missing_input_does_not_stop_the_rest(recordings, tmp_path, capsys):
     assert cli.main(["extract", *inputs, "-o", str(tmp_path / "out")]) == 1
     assert "gone.wav: failed: no such file or folder" in capsys.readouterr().err
     assert len(_tree(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(recordings, tmp_path, closed):
+    """As some schedulers start programs."""
+    command = f'"$0" -m l3embed extract "$1" -o "$2" {closed}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = ["sh", "-c", command, sys.executable, str(recordings), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and len(_tree(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize(("to", "message"), [("| true", b""), (">/dev/full", b"l3embed: no space left on device\n")])
+def test_output_that_nobody_takes(to, message):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    environment.pop("PYTHONUNBUFFERED", None)
+    slow = "import time; from l3embed import cli; time.sleep(0.5); sys.exit(cli.main(['models', 'show']))"
+    command = ["bash", "-c", f'"$0" -c "import sys; {slow}" {to}; exit ${{PIPESTATUS[0]}}', sys.executable]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c(tmp_path, jobs):
+    """One line, exit code 130, and an end at once, whatever the threads are doing."""
+    for i in range(16):
+        write(tmp_path / "in" / f"{i}.flac", tone(6, 48_000, seed=i), 48_000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(out), "--jobs", str(jobs)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen([*command, "--hop", "0.02"], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.count("\n")) == (130, 1) and "interrupted; run the same command again" in error
+    assert all(store.read(path) for path in out.glob("*.npz"))
+
+
+def test_the_bar_moves_within_a_long_recording(tmp_path):
+    """On a terminal: share done, time left and speed, and failures on lines of their own."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    write(tmp_path / "in" / "long.wav", tone(120, 16_000), 16_000)
+    (tmp_path / "in" / "bad.wav").write_text("no sound")
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while data := os.read(terminal, 1 << 16):
+                shown += data
+    os.close(terminal)
+    frames = shown.decode().split("\r")
+    within = [f for f in frames if re.match(r" *([1-9]|[1-9]\d)%.*<\d\d:\d\d, .*x real time", f)]
+    assert process.returncode == 1 and len(within) > 3, frames
+    assert any(re.fullmatch(r"\S*bad\.wav: failed: [^%]*", f.strip()) for f in frames), frames
 
 
 def test_standard_input_as_recording_and_as_list(recordings, tmp_path):
