@@ -1,7 +1,5 @@
 """`python -m l3embed`: the same door as the command."""
 
-import sys
+from .cli import command
 
-from .cli import main
-
-sys.exit(main())
+command()

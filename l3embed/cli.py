@@ -1,4 +1,4 @@
-"""The command line: arguments -> one call -> exit code (0 all done, 1 some inputs failed, 2 usage).
+"""The command line: arguments -> one call -> exit code (0 all done, 1 some inputs failed, 2 usage, 130 interrupted).
 
 No logic lives here. Results go to standard output; progress, warnings and failures to standard error.
 """
@@ -16,27 +16,54 @@ from pathlib import Path
 from . import __version__
 from .errors import L3EmbedError, UsageError, reason
 
-OK, SOME_FAILED, USAGE = 0, 1, 2
+OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def command() -> None:
+    """The command as a process: `main`, then the end of everything."""
+    code = main()
+    if code == INTERRUPTED:  # other threads are still inside OpenVINO: an orderly end would abort there
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # file names that are not UTF-8 can be printed too
             stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        print(end="", flush=True)  # now, while it can still be told that nobody reads it or the disk is full
+        return code
+    except BrokenPipeError:  # as in `| head -1`: nobody wants to read more
+        _drop_output()
+        return SOME_FAILED
     except UsageError as error:
         return _complain(error, USAGE)
     except (L3EmbedError, OSError) as error:
+        _drop_output()
         return _complain(error, SOME_FAILED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
     except KeyboardInterrupt:
         print("l3embed: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _open_streams() -> None:
+    """Streams that were closed before the start (`<&-`, some schedulers) lead nowhere, as with /dev/null."""
+    sys.stdin = sys.stdin or open(os.devnull)
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def _drop_output() -> None:
+    """Where standard output takes no more, the interpreter's end would complain about it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -135,17 +162,22 @@ def _print_summary(total: dict, folder: Path, n_ignored: int) -> None:
 
 
 class _Progress:
-    """A bar on a terminal: bytes of recordings done, time left, speed against real time."""
+    """A bar on a terminal: bytes of recordings done, time left, speed against real time.
+
+    Sound counts as bytes by what its recording's header promises, until the recording is done.
+    """
 
     def __init__(self, items, quiet: bool):
         self.sizes = {item.source: _size(item.source) for item in items} if sys.stderr.isatty() and not quiet else {}
         self.seconds, self.started, self.bar = 0.0, time.monotonic(), None
+        self.shown: dict[str, int] = {}  # bytes of the recordings under way
 
     def __enter__(self):
         if self.sizes:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=sum(self.sizes.values()), unit="B", unit_scale=True, file=sys.stderr, leave=False)
+            total = sum(self.sizes.values())  # miniters 0: speed and time left are shown anew without a byte done
+            self.bar = tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False, miniters=0)
         return self
 
     def __exit__(self, *exc):
@@ -158,16 +190,18 @@ class _Progress:
         else:
             print(line, file=sys.stderr)
 
-    def tick(self, seconds: float) -> None:
+    def tick(self, source: str, seconds: float, expected_s: float | None) -> None:
         self.seconds += seconds
         if self.bar is not None:
             elapsed = max(time.monotonic() - self.started, 1e-9)
             self.bar.set_postfix_str(f"{self.seconds / elapsed:.0f}x real time", refresh=False)
-            self.bar.update(0)
+            size, before = self.sizes.get(source, 0), self.shown.get(source, 0)
+            self.shown[source] = min(size, before + int(size * seconds / expected_s)) if expected_s else before
+            self.bar.update(self.shown[source] - before)
 
     def done(self, result) -> None:
         if self.bar is not None:
-            self.bar.update(self.sizes.get(result.source, 0))
+            self.bar.update(self.sizes.get(result.source, 0) - self.shown.pop(result.source, 0))
 
 
 def _size(path: str) -> int:

@@ -146,12 +146,13 @@ def load(name=None, *, weights_file=None, front_end=None, precision="auto", batc
 
 def extract(
     model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[float], None] | None = None,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called with the seconds of
-    sound of every chunk. Raises UsageError for a hop or a number of jobs out of range.
+    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
+    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
+    number of jobs out of range.
     """
     recipe = model.recipe(hop, center)
     if jobs < 1:
@@ -173,7 +174,7 @@ def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, 
     todo = []
     for item in items:
         output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, _stat(item)):
+        if not overwrite and store.is_done(output, recipe, _source(item)):
             yield Result(item.source, str(output), skipped=True)
         else:
             todo.append(_FileJob(item, output, recipe, tick))
@@ -206,6 +207,10 @@ def _stat(item: Item) -> os.stat_result | None:
         return os.stat(item.source) if item.data is None else None
     except OSError:
         return None
+
+
+def _source(item: Item) -> str | bytes:
+    return item.source if item.data is None else item.data
 
 
 # --- the corridor
@@ -295,16 +300,17 @@ class _FileJob(_Job):
     def __init__(self, item: Item, output: Path, recipe: dict, tick):
         self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
         self.writer: store.NpzWriter | None = None
-        self.recording = None
+        self.recording, self.identity = None, {}
         self.result: Result | None = None
         self.notes: list[str] = []
 
     def blocks(self, rate_hz: int):
         with decode.open_recording(opened(self.item), rate_hz) as self.recording:
+            self.identity = store.identity(_source(self.item))  # before it is read: a change since then shows
             for block in self.recording:
                 yield block
                 if self.tick:
-                    self.tick(len(block) / rate_hz)
+                    self.tick(self.item.source, len(block) / rate_hz, self.recording.expected_s)
             self.notes = _notes(self.recording, rate_hz)
 
     def add(self, rows: np.ndarray) -> None:
@@ -333,11 +339,10 @@ class _FileJob(_Job):
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
-        n, source = self.writer.n_rows, _stat(self.item)
-        size = source.st_size if source else len(self.item.data or b"")
+        n = self.writer.n_rows
         metadata = {
-            **self.recipe, "l3embed": __version__, "source": self._source_name(),
-            "source_bytes": size, "seconds": round(self.recording.seconds, 6), "notes": self.notes,
+            **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
+            "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
             self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)

@@ -86,13 +86,14 @@ class _Found:
         self.files[path] = None
 
     def _add_folder(self, folder: str) -> None:
-        n_before = len(self.files)
+        n_media, n_failures = 0, len(self.failures)
         for path, is_media in _walk(os.path.abspath(folder), self.failures):
             if is_media:
                 self.files[path] = None
+                n_media += 1
             else:
                 self.n_ignored += 1
-        if len(self.files) == n_before and not self.failures:
+        if not n_media and len(self.failures) == n_failures:
             self.failures.append((folder, "holds no audio or video files"))
 
     def _add_list_file(self, name: str) -> None:
@@ -105,8 +106,9 @@ class _Found:
 
     def _add_list(self, data: bytes, name: str) -> None:
         """Paths in a list are relative to the current folder, as those on the command line are."""
+        data = data.removeprefix(b"\xef\xbb\xbf")  # some editors begin a text with this mark
         lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-        names = [os.fsdecode(line.strip(b"\r\n")) for line in lines if line.strip() and not line.startswith(b"#")]
+        names = [os.fsdecode(line.strip(b"\r\n")) for line in lines if line.strip() and not _is_comment(line)]
         if not names:
             self.failures.append((name, "is an empty list of paths"))
         for entry in names:
@@ -122,14 +124,21 @@ class _Found:
             self._add_list(data, STDIN)
 
 
-# First bytes of media files: RIFF and RF64, FLAC, Ogg, MP3 with a tag, AIFF, AU, CAF, Matroska, ASF, WavPack, AMR, MPEG
-_MAGIC = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"\x1aE\xdf\xa3")
+# First bytes of media files: RIFF and its kin, FLAC, Ogg, MP3 with a tag, AIFF, AU, CAF, Matroska, ASF, WavPack, AMR,
+# MPEG
+_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"\x1aE\xdf\xa3")
 _MAGIC += (b"0&\xb2u", b"wvpk", b"#!AMR", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")
+_CONTROLS = frozenset(range(32)) - frozenset(b"\0\t\n\r")  # bytes that a list of paths does not hold
 
 
 def _is_media(data: bytes) -> bool:
     is_mpeg_frame = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
-    return data.startswith(_MAGIC) or data[4:8] == b"ftyp" or is_mpeg_frame
+    return data.startswith(_MAGIC) or data[4:8] == b"ftyp" or is_mpeg_frame or not _CONTROLS.isdisjoint(data[:512])
+
+
+def _is_comment(line: bytes) -> bool:
+    """Unless a file is called so."""
+    return line.startswith(b"#") and not os.path.lexists(line)
 
 
 def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
@@ -155,14 +164,18 @@ def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
 def _with_outputs(found: _Found) -> list[Item]:
     base = os.path.commonpath(found.roots) if found.roots else ""
     prefix = len(os.path.join(base, ""))
-    stems = Counter(os.path.splitext(path)[0] for path in found.files)
-    items = []
-    for path in found.files:
-        stem = os.path.splitext(path)[0]
-        items.append(Item(path, (stem if stems[stem] == 1 else path)[prefix:] + ".npz"))
-    if found.data is not None:
-        items.append(Item(STDIN, "stdin.npz", found.data))
-    return items
+    stdin = [] if found.data is None else [os.path.join(base, "stdin")]
+    names = {path: name[prefix:] + ".npz" for path, name in _names([*found.files, *stdin]).items()}
+    items = [Item(path, names[path]) for path in found.files]
+    return items + [Item(STDIN, names[path], found.data) for path in stdin]
+
+
+def _names(paths: list[str]) -> dict[str, str]:
+    """Each path -> itself without its suffix, or with it wherever two recordings would get one name."""
+    names = {path: os.path.splitext(path)[0] for path in paths}
+    while clashes := {name for name, n in Counter(names.values()).items() if n > 1}:
+        names = {path: path if name in clashes else name for path, name in names.items()}
+    return names
 
 
 def opened(item: Item):

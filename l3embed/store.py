@@ -6,12 +6,16 @@ the first two. Equal input and recipe give equal bytes: nothing in a file depend
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import json
 import os
 import shutil
 import socket
 import tempfile
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ import numpy as np
 from .errors import StoreError
 
 IN_MEMORY = 16 * 2**20  # bytes of vectors kept in memory; beyond that they wait in an unnamed file beside the output
+SAMPLE_BYTES = 1 << 16  # of the beginning, the middle and the end of a recording each: what `identity` looks at
 
 
 class NpzWriter:
@@ -45,8 +50,10 @@ class NpzWriter:
 
         Without waiting for the disk (7 ms a file): a file that a power cut left incomplete is not `is_done`.
         """
-        part = self.path.with_name(f".{self.path.name}.{socket.gethostname()}-{os.getpid()}.part")
-        _remove_abandoned(self.path)
+        # a hash, because the name itself may be as long as the file system allows
+        name = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]
+        part = self.path.with_name(f".l3embed.{name}.{socket.gethostname()}-{os.getpid()}.part")
+        _remove_abandoned(self.path.parent)
         try:
             with _naming(self.path):
                 with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
@@ -55,7 +62,8 @@ class NpzWriter:
                     _write_array(archive, "metadata", np.array(json.dumps(metadata, sort_keys=True)))
                 os.replace(part, self.path)
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             self.discard()
 
     def discard(self) -> None:
@@ -87,31 +95,57 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, dict]:
         raise StoreError(f"{path}: is not an embedding file of l3embed ({error})") from error
 
 
-def is_done(path: Path, recipe: dict, source: os.stat_result | None) -> bool:
-    """Whether `path` was made with this recipe, from a source of this size that has not been changed since."""
+def identity(source: str | os.PathLike | bytes) -> dict:
+    """What tells a recording from others of its name: its size, and a hash of three places in it.
+
+    Recorders that follow a timetable write files of equal names and equal sizes, and copies keep their dates.
+    """
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        size, sample = file.seek(0, os.SEEK_END), hashlib.sha256()
+        last = max(0, size - SAMPLE_BYTES)
+        for at in (0, last // 2, last):
+            file.seek(at)
+            sample.update(file.read(SAMPLE_BYTES))
+    return {"source_bytes": size, "source_sample": sample.hexdigest()[:16]}
+
+
+def is_done(path: Path, recipe: dict, source: str | os.PathLike | bytes) -> bool:
+    """Whether `path` was made with this recipe from this recording, which has not been changed since."""
     try:
         made = path.stat()
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             metadata = json.loads(str(file["metadata"]))
             complete = {"embedding", "timestamps"} <= set(file.files)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        if not complete or any(metadata.get(key) != value for key, value in recipe.items()):
+            return False
+        if not isinstance(source, bytes):
+            status = os.stat(source)
+            if status.st_size != metadata["source_bytes"] or status.st_mtime > made.st_mtime:
+                return False
+        return identity(source).items() <= metadata.items()
+    except Exception:  # whatever lies there instead of an output may raise anything: it is made again
         return False
-    if not complete or any(metadata.get(key) != value for key, value in recipe.items()):
-        return False
-    return source is None or (metadata.get("source_bytes") == source.st_size and source.st_mtime <= made.st_mtime)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Parts of the same output whose process on this machine is gone: a killed run left them."""
+@lru_cache
+def _remove_abandoned(folder: Path) -> None:
+    """Parts whose process on this machine is gone: a killed run left them. Once a folder: listing it takes time."""
     host = socket.gethostname()
-    for part in path.parent.glob(f".{_escaped(path.name)}.{_escaped(host)}-*.part"):
+    for part in folder.glob(f".l3embed.*.{_escaped(host)}-*.part"):
         pid = part.name.removesuffix(".part").rpartition("-")[2]
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            part.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue
+        with contextlib.suppress(ValueError, OSError):
+            if not _is_alive(int(pid)):
+                part.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _escaped(name: str) -> str:

@@ -18,6 +18,7 @@ from .errors import UsageError
 
 # A product such as 0.29 s x 48000 Hz falls 2e-12 below the integer it means.
 _ROUNDING = 1e-6
+_LONGEST = 2**53  # samples: as far as float64 counts; thousands of years
 
 
 def hop_samples(hop_s: float, rate_hz: int) -> int:
@@ -27,6 +28,8 @@ def hop_samples(hop_s: float, rate_hz: int) -> int:
     samples = math.floor(hop_s * rate_hz + _ROUNDING)
     if samples < 1:
         raise UsageError(f"hop must be > 0 s and at least one sample ({1 / rate_hz:.2g} s). Received: {hop_s}")
+    if samples > _LONGEST:
+        raise UsageError(f"hop must be less than {_LONGEST / rate_hz:.2g} s. Received: {hop_s}")
     return samples
 
 
@@ -76,10 +79,11 @@ def chunks(
 
     Yields ``(signal (n,), starts (k,), n_windows)``, 1 <= k <= `at_most`: row j of the chunk is
     ``signal[starts[j] : starts[j] + framing.row]``, the rows follow on from chunk to chunk, and the first `n_windows`
-    of their windows belong to the recording (the last row may reach beyond it). Memory is bounded by the span of
-    `at_most` rows plus one block. A stream without samples yields nothing.
+    of their windows belong to the recording (the last row may reach beyond it). Memory is bounded by `at_most`
+    rows plus one block, whatever the hop. A stream without samples yields nothing.
     """
     hop, strip = framing.row_hop, framing.strip
+    at_most = max(1, min(at_most, at_most * framing.row // hop))  # a chunk holds the sound between its rows, too
     span = (at_most - 1) * hop + framing.row
     buffer, skip, n_samples, n_done = [np.zeros(framing.lead, np.float32)], 0, 0, 0
     buffered = len(buffer[0])

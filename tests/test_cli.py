@@ -1,7 +1,10 @@
 """The command as its users meet it: exit codes, messages, bad input, killed runs."""
 
+import contextlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +15,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, tone, write
 
-from l3embed import cli
+import l3embed
+from l3embed import cli, store
 
 
 def _run(*arguments, **how) -> subprocess.CompletedProcess:
@@ -140,6 +144,70 @@ def test_missing_input_does_not_stop_the_rest(recordings, tmp_path, capsys):
     assert len(_tree(tmp_path / "out")) == 4
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(recordings, tmp_path, closed):
+    """As some schedulers start programs."""
+    command = f'"$0" -m l3embed extract "$1" -o "$2" {closed}'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = ["sh", "-c", command, sys.executable, str(recordings), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and len(_tree(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize(("to", "message"), [("| true", b""), (">/dev/full", b"l3embed: no space left on device\n")])
+def test_output_that_nobody_takes(to, message):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    environment.pop("PYTHONUNBUFFERED", None)
+    slow = "import time; from l3embed import cli; time.sleep(0.5); sys.exit(cli.main(['models', 'show']))"
+    command = ["bash", "-c", f'"$0" -c "import sys; {slow}" {to}; exit ${{PIPESTATUS[0]}}', sys.executable]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c(tmp_path, jobs):
+    """One line, exit code 130, and an end at once, whatever the threads are doing."""
+    for i in range(16):
+        write(tmp_path / "in" / f"{i}.flac", tone(6, 48_000, seed=i), 48_000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(out), "--jobs", str(jobs)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen([*command, "--hop", "0.02"], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.count("\n")) == (130, 1) and "interrupted; run the same command again" in error
+    assert all(store.read(path) for path in out.glob("*.npz"))
+
+
+def test_the_bar_moves_within_a_long_recording(tmp_path):
+    """On a terminal: share done, time left and speed, and failures on lines of their own."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    write(tmp_path / "in" / "long.wav", tone(120, 16_000), 16_000)
+    (tmp_path / "in" / "bad.wav").write_text("no sound")
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=end) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while data := os.read(terminal, 1 << 16):
+                shown += data
+    os.close(terminal)
+    frames = shown.decode().split("\r")
+    within = [f for f in frames if re.match(r" *([1-9]|[1-9]\d)%.*<\d\d:\d\d, .*x real time", f)]
+    assert process.returncode == 1 and len(within) > 3, frames
+    assert any(re.fullmatch(r"\S*bad\.wav: failed: [^%]*", f.strip()) for f in frames), frames
+
+
 def test_standard_input_as_recording_and_as_list(recordings, tmp_path):
     wav = recordings / "site1" / "5.wav"
     done = _run("extract", "-", "-o", tmp_path / "a", input=wav.read_bytes())
@@ -150,6 +218,26 @@ def test_standard_input_as_recording_and_as_list(recordings, tmp_path):
     assert sorted(_tree(tmp_path / "b")) == ["site0/0.npz", "site0/2.npz", "site0/4.npz", "site1/5.npz"]
     a, b = (np.load(p)["embedding"] for p in (tmp_path / "a" / "stdin.npz", tmp_path / "b" / "site1" / "5.npz"))
     np.testing.assert_array_equal(a, b)
+
+
+def test_another_recording_of_the_same_name_and_size_is_not_done(tmp_path, capsys, monkeypatch):
+    """Recorders that follow a timetable: folders embedded one after the other, recordings piped in one by one."""
+    a, b = (write(tmp_path / f"site{i}" / "20240101_060000.wav", tone(1, 16_000, 300 + i), 16_000) for i in (0, 1))
+    for path in (a, b):
+        os.utime(path, (1, 1))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+        for source in (str(path.parent), "-"):
+            assert cli.main(["extract", source, "-o", str(tmp_path / "out")]) == 0
+            assert capsys.readouterr().out.startswith("1 embedded"), source
+    expected = l3embed.load().embed(b)[0]
+    for name in ("20240101_060000.npz", "stdin.npz"):
+        np.testing.assert_array_equal(np.load(tmp_path / "out" / name)["embedding"], expected)
+
+
+def test_the_longest_name_does_not_stop_the_others(recordings, tmp_path, capsys):
+    os.rename(recordings / "site0" / "0.wav", recordings / "site0" / ("x" * 251 + ".wav"))
+    assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 0
+    assert "6 embedded" in capsys.readouterr().out
 
 
 def test_names_that_are_not_utf8(tmp_path):

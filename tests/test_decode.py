@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from l3embed import decode
 from l3embed.decode import Recording, from_array, open_recording
+from l3embed.decode.source import Source
 from l3embed.errors import AudioError, UsageError
 
 RATE = 48_000
@@ -705,3 +707,20 @@ def test_real_recordings(shared_data, pattern):
         # a video may outlast its sound by a little
         assert len(sound) / RATE == pytest.approx(recording.expected_s, abs=0.15)
         assert 0 < recording.peak < 2 and recording.notes == []
+
+
+def test_ctrl_c_inside_libsndfile_is_not_forgotten(monkeypatch, capfd):
+    """libsndfile calls back into Python, where an interrupt would be printed and taken for the end of the file."""
+    tell, calls = Source.tell, []
+
+    def interrupted(self):
+        calls.append(self)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return tell(self)
+
+    with pytest.raises(KeyboardInterrupt), open_recording(encoded(tones(9, RATE), RATE, "FLAC"), RATE) as recording:
+        monkeypatch.setattr(Source, "tell", interrupted)
+        list(recording)
+    assert len(calls) >= 3 and capfd.readouterr().err == ""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

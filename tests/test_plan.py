@@ -31,6 +31,16 @@ def test_equal_stems_of_one_folder_keep_their_suffix(tmp_path):
     assert _outputs(plan([str(tmp_path)])) == ["a.flac.npz", "a.wav.npz", "b.npz"]
 
 
+def test_no_two_recordings_share_an_output(tmp_path):
+    _touch(tmp_path, "a.wav", "a.flac", "a.wav.mp3", "b.wav", "b.wav.ogg", "stdin.wav")
+    outputs = _outputs(plan([str(tmp_path), "-"], io.BytesIO(b"RIFF")))
+    assert outputs[:3] == ["a.flac.npz", "a.wav.npz", "a.wav.mp3.npz"] and outputs[-2:] == [
+        "stdin.wav.npz",
+        "stdin.npz",
+    ]
+    assert len(set(outputs)) == 7
+
+
 def test_equal_names_of_several_roots_stay_apart(tmp_path):
     _touch(tmp_path, "one/rec/a.wav", "two/rec/a.wav")
     found = plan([str(tmp_path / "one" / "rec"), str(tmp_path / "two" / "rec")])
@@ -40,6 +50,12 @@ def test_equal_names_of_several_roots_stay_apart(tmp_path):
 def test_a_file_named_twice_is_taken_once(tmp_path):
     _touch(tmp_path, "a.wav")
     assert len(plan([str(tmp_path), str(tmp_path / "a.wav"), str(tmp_path / "*.wav")]).items) == 1
+
+
+def test_a_folder_whose_recordings_were_named_before_is_not_empty(tmp_path):
+    _touch(tmp_path, "sub/a.wav")
+    found = plan([str(tmp_path), str(tmp_path / "sub"), str(tmp_path / "sub" / "..")])
+    assert (_outputs(found), found.failures) == (["sub/a.npz"], [])
 
 
 def test_a_named_file_is_taken_whatever_its_suffix(tmp_path):
@@ -71,7 +87,16 @@ def test_list_of_paths_in_a_file_and_on_standard_input(tmp_path, separator):
 
 
 def test_a_recording_on_standard_input():
-    for data in (b"RIFF....WAVE", b"fLaC", b"OggS", b"\0\0\0\x20ftypM4A ", b"\xff\xfb\x90\x00"):
+    for data in (
+        b"RIFX....WAVE",
+        b"FLV\x01\x05",
+        b"\x0bw\x10\x20",
+        b"RIFF....WAVE",
+        b"fLaC",
+        b"OggS",
+        b"\0\0\0\x20ftypM4A ",
+        b"\xff\xfb\x90\x00",
+    ):
         (item,) = plan(["-"], io.BytesIO(data)).items
         assert (item.source, item.output, item.data) == ("-", "stdin.npz", data)
 
@@ -82,6 +107,19 @@ def test_empty_standard_input_empty_list_and_empty_folder_are_failures(tmp_path)
     assert "is empty" in plan(["-"], io.BytesIO(b"")).failures[0][1]
     assert plan([str(tmp_path / "list.txt")]).failures[0][1] == "is an empty list of paths"
     assert plan([str(tmp_path / "empty")]).failures[0][1] == "holds no audio or video files"
+
+
+def test_every_empty_folder_is_named(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert len(plan([str(tmp_path / name) for name in ("gone", "one", "two")]).failures) == 3
+
+
+def test_comments_in_a_list_and_files_that_look_like_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _touch(tmp_path, "#1.wav", "a.wav")
+    found = plan(["-"], io.BytesIO(b"\xef\xbb\xbfa.wav\n# the rest\n#1.wav\n"))
+    assert (_outputs(found), found.failures) == (["a.npz", "#1.npz"], [])
 
 
 def test_links_that_lead_in_circles_end(tmp_path):

@@ -20,12 +20,12 @@ from l3embed.errors import StoreError
 RECIPE = {"model": "m", "hop_samples": 3200, "precision": "f32"}
 
 
-def _write(path: Path, rows, recipe=RECIPE, size=7):
+def _write(path: Path, rows, recipe=RECIPE, source=b"1234567"):
     writer = store.NpzWriter(path)
     for part in rows:
         writer.append(part)
     n = sum(len(p) for p in rows)
-    writer.commit(np.arange(n) * 0.1, {**recipe, "source_bytes": size})
+    writer.commit(np.arange(n) * 0.1, {**recipe, **store.identity(source)})
 
 
 def _rows(*lengths, dim=5):
@@ -62,38 +62,50 @@ def test_nothing_lies_about_before_commit_or_after_discard(tmp_path):
     assert list((tmp_path / "sub").iterdir()) == []
 
 
-def test_is_done_needs_the_same_recipe_size_and_an_older_source(tmp_path):
+def test_is_done_needs_the_same_recipe_sound_and_an_older_source(tmp_path):
     source, path = tmp_path / "a.wav", tmp_path / "a.npz"
     source.write_bytes(b"1234567")
-    assert not store.is_done(path, RECIPE, source.stat())
+    assert not store.is_done(path, RECIPE, source)
     _write(path, _rows(2))
-    assert store.is_done(path, RECIPE, source.stat())
-    assert not store.is_done(path, {**RECIPE, "hop_samples": 1600}, source.stat())
-    assert not store.is_done(path, {**RECIPE, "new key": 1}, source.stat())
+    assert store.is_done(path, RECIPE, source)
+    assert not store.is_done(path, {**RECIPE, "hop_samples": 1600}, source)
+    assert not store.is_done(path, {**RECIPE, "new key": 1}, source)
     later = path.stat().st_mtime + 5
     os.utime(source, (later, later))
-    assert not store.is_done(path, RECIPE, source.stat()), "the source was changed after it was embedded"
-    os.utime(source, (1, 1))
-    source.write_bytes(b"12345678")
-    os.utime(source, (1, 1))
-    assert not store.is_done(path, RECIPE, source.stat()), "another size"
+    assert not store.is_done(path, RECIPE, source), "the source was changed after it was embedded"
+    for change, what in ((b"12345678", "another size"), (b"7654321", "other bytes, as many, an old date")):
+        source.write_bytes(change)
+        os.utime(source, (1, 1))
+        assert not store.is_done(path, RECIPE, source), what
+        assert not store.is_done(path, RECIPE, change), what
+    source.unlink()
+    assert not store.is_done(path, RECIPE, source), "no longer there"
+
+
+@pytest.mark.parametrize("n", [0, 9, store.SAMPLE_BYTES, 3 * store.SAMPLE_BYTES, 9 * store.SAMPLE_BYTES])
+def test_identity_sees_beginning_middle_and_end(n):
+    sound = bytes(n)
+    for at in {0, n // 2, n - 1} if n else set():
+        assert store.identity(sound[:at] + b"x" + sound[at + 1 :]) != store.identity(sound)
+    assert store.identity(sound)["source_bytes"] == n
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: bytes(len(b))]
+    "damage",
+    [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1], lambda b: bytes(len(b)), lambda b: b"\x93NUMPY" + b],
 )
 def test_a_damaged_output_is_not_done_and_cannot_be_read(tmp_path, damage):
     path = tmp_path / "a.npz"
     _write(path, _rows(2))
     path.write_bytes(damage(path.read_bytes()))
-    assert not store.is_done(path, RECIPE, None)
+    assert not store.is_done(path, RECIPE, b"1234567")
     with pytest.raises(StoreError, match=r"a\.npz: is not an embedding file"):
         store.read(path)
 
 
 def test_an_npz_of_openl3_is_not_taken_for_ours(tmp_path):
     np.savez(tmp_path / "a.npz", embedding=np.zeros((2, 3)), timestamps=np.zeros(2))
-    assert not store.is_done(tmp_path / "a.npz", RECIPE, None)
+    assert not store.is_done(tmp_path / "a.npz", RECIPE, b"1234567")
 
 
 def test_full_disk_while_moving_names_the_output_and_leaves_the_old_one(tmp_path, monkeypatch):
@@ -134,9 +146,17 @@ def test_parts_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_p
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = socket.gethostname()
-    names = {f".a.npz.{host}-{dead.pid}.part": False, f".a.npz.{host}-{os.getppid()}.part": True,
-             ".a.npz.another.host-1.part": True, f".b.npz.{host}-{dead.pid}.part": True}  # fmt: skip
+    names = {f".l3embed.0123.{host}-{dead.pid}.part": False, f".l3embed.0123.{host}-{os.getppid()}.part": True,
+             ".l3embed.0123.another.host-1.part": True, f".b.npz.{host}-{dead.pid}.part": True}  # fmt: skip
     for name in names:
         (tmp_path / name).write_bytes(b"half")
     _write(tmp_path / "a.npz", _rows(2))
     assert {name: (tmp_path / name).exists() for name in names} == names
+
+
+def test_the_longest_names_can_be_written_and_longer_ones_are_named(tmp_path):
+    longest = tmp_path / ("x" * 251 + ".npz")
+    _write(longest, _rows(2))
+    assert store.is_done(longest, RECIPE, b"1234567")
+    with pytest.raises(StoreError, match=r"cannot write .*file name too long"):
+        _write(tmp_path / ("x" * 252 + ".npz"), _rows(2))

@@ -108,6 +108,14 @@ def test_a_long_stream_is_not_kept():
     assert longest == 7 * 400 + 4000
 
 
+@pytest.mark.parametrize("hop", [4001, 20_000, 10**6, 10**12])
+def test_a_hop_longer_than_the_window_holds_no_more(hop):
+    """One vector a minute, or one a recording."""
+    blocks = (np.ones(1000, np.float32) for _ in range(500))
+    longest = max(len(signal) for signal, *_ in windows.chunks(blocks, windows.Framing(4000, hop), at_most=8))
+    assert longest <= 8 * 4000
+
+
 def test_no_sound_no_windows():
     assert list(windows.chunks([], windows.Framing(10, 5))) == []
     assert list(windows.chunks([np.zeros(0, np.float32)], windows.Framing(10, 5))) == []
@@ -145,7 +153,7 @@ def test_hop_of_whole_samples_survives_the_way_through_seconds(samples, rate_hz)
 
 @pytest.mark.parametrize(
     "hop_s",
-    [0, 0.0, -0.1, 1e-6, math.nan, math.inf, -math.inf, True, np.True_, "0.1", None, 1j, np.complex64(1), [0.1]],
+    [0, 0.0, -0.1, 1e-6, 1e300, math.nan, math.inf, -math.inf, True, np.True_, "0.1", None, 1j, np.complex64(1), [0.1]],
 )
 def test_impossible_hops(hop_s):
     with pytest.raises(UsageError, match="hop must be") as caught:

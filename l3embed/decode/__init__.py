@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import AudioError, UsageError
 from .ffmpeg import Ffmpeg, ffmpeg_binary
 from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_cut, sound_chunk
-from .source import Source
+from .source import Source, interrupts_wait
 
 __all__ = ["Recording", "ffmpeg_binary", "from_array", "open_recording"]
 
@@ -179,7 +179,8 @@ def _reader(source: Source) -> Libsndfile | Ffmpeg:
     chunk, is_cut_ogg = sound_chunk(source), ogg_cut(source)
     source.seek(0)
     try:
-        sound = soundfile.SoundFile(source)
+        with interrupts_wait():
+            sound = soundfile.SoundFile(source)
     except soundfile.LibsndfileError:
         sound = None
     source.check()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import AudioError
-from .source import Source
+from .source import Source, interrupts_wait
 
 UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 frames when a FLAC header leaves the length open
 SHORTFALL_S = 0.001  # less than this is rounding of lengths, not a cut
@@ -30,7 +30,8 @@ class Libsndfile:
         import soundfile
 
         try:
-            block = self._sound.read(n, dtype="float32", always_2d=True)
+            with interrupts_wait():
+                block = self._sound.read(n, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             self._source.check()
             raise AudioError(f"is truncated or damaged: {self._shortfall(self._sound.tell() / self.rate_hz)}") from None

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 
 from ..errors import AudioError, UsageError, reason
+
+
+@contextlib.contextmanager
+def interrupts_wait():
+    """Ctrl-C waits until libsndfile returns: in its callbacks it would be printed, forgotten, and taken for an end."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    caught = []
+    signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            before(*caught[0])
 
 
 class Source:
