@@ -88,6 +88,7 @@ class EmbeddingModel:
         """
         front_end = self.spec.front_end
         hop_samples = windows.hop_samples(hop, front_end.rate_hz)
+        _check_center(center)
         if isinstance(sample_rate, list | tuple):
             sounds = list(sounds)
             if len(sample_rate) != len(sounds):
@@ -102,6 +103,7 @@ class EmbeddingModel:
 
     def recipe(self, hop: float, center: bool) -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
+        _check_center(center)
         front_end = self.spec.front_end
         return {
             "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
@@ -110,6 +112,11 @@ class EmbeddingModel:
             "hop_samples": windows.hop_samples(hop, front_end.rate_hz), "hop_s": float(hop), "center": bool(center),
             "precision": self.engine.precision, "engine": self.engine.name,
         }  # fmt: skip
+
+
+def _check_center(center) -> None:
+    if not isinstance(center, bool | np.bool_):  # "no" would count as true
+        raise UsageError(f"center must be True or False. Received: {center!r}")
 
 
 def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel:
