@@ -6,6 +6,8 @@ at the centre of each frame; tensors in, tensors of the same kind out (NumPy arr
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from .embed import EmbeddingModel, load
@@ -26,8 +28,9 @@ class Model:
 
 def load_model(model_file_path: str = "", model_name: str | None = None) -> Model:
     """`model_file_path`: a weight file or the path of a card, "" for the model's own weights."""
-    if model_name is None and model_file_path:
-        return Model(load(model_file_path))
+    is_weights = os.path.isfile(model_file_path) and not model_file_path.endswith(".toml")
+    if model_name is None and not is_weights:
+        return Model(load(model_file_path or None))
     return Model(load(model_name, weights_file=model_file_path or None))
 
 
@@ -44,9 +47,11 @@ def get_scene_embeddings(audio, model: Model):
 
 
 def _embed(audio, model: Model, hop_s: float) -> tuple[np.ndarray, np.ndarray]:
-    sounds = np.asarray(audio.detach().cpu() if hasattr(audio, "detach") else audio, np.float32)
-    if sounds.ndim != 2:
+    sounds = np.asarray(audio.detach().cpu() if hasattr(audio, "detach") else audio)
+    if sounds.ndim != 2 or not sounds.size:
         raise UsageError(f"audio must be (n_sounds, n_samples). Received: shape {sounds.shape}")
+    if sounds.dtype.kind != "f":  # as float32 they would be thousands of times too loud
+        raise UsageError(f"audio must be floats in [-1, 1]. Received: {sounds.dtype}")
     results = model.embedding_model.embed(list(sounds), model.sample_rate, hop=hop_s, center=True)
     return np.stack([e for e, _ in results]), np.stack([t for _, t in results])
 

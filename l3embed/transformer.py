@@ -51,8 +51,7 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         """Check the settings and load the model."""
-        if self.pooling not in POOLINGS:
-            raise UsageError(f"pooling must be one of {', '.join(POOLINGS)}. Received: {self.pooling!r}")
+        self._pool()
         self.model_ = load(
             self.model, weights_file=self.weights, front_end=self.front_end, precision=self.precision
         )  # fmt: skip
@@ -60,16 +59,29 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """X : list of paths or of arrays (n,) or (n, channels)."""
-        if not hasattr(self, "model_"):
-            self.fit(X)
-        pool = POOLINGS[self.pooling]
-        results = self.model_.each(X, self.sample_rate, hop=self.hop, center=self.center)
-        return np.stack([pool(embedding) for embedding, _ in results])
+        if isinstance(X, str):
+            raise UsageError(f"X must be a list of recordings, not one path. Received: {X!r}")
+        pool, model = self._pool(), self._model()
+        vectors = [pool(e) for e, _ in model.each(X, self.sample_rate, hop=self.hop, center=self.center)]
+        if not vectors:
+            raise UsageError("X must hold at least one recording")
+        return np.stack(vectors)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns: pooling and number."""
-        dim = self.model_.dim
+        dim = self._model().dim
         return np.array([f"{p}{i}" for p in self.pooling.split("+") for i in range(dim)], object)
+
+    def _pool(self):
+        if self.pooling not in POOLINGS:
+            raise UsageError(f"pooling must be one of {', '.join(POOLINGS)}. Received: {self.pooling!r}")
+        return POOLINGS[self.pooling]
+
+    def _model(self):
+        """Loaded again where a pickled pipeline has left it behind."""
+        if not hasattr(self, "model_"):
+            self.fit(None)
+        return self.model_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -34,7 +34,9 @@ def hop_samples(hop_s: float, rate_hz: int) -> int:
 
 
 def lead(window: int, center: bool) -> int:
-    """Zeros before the sound."""
+    """Zeros before the sound. Raises UsageError for anything but a truth value: "no" would count as true."""
+    if not isinstance(center, bool | np.bool_):
+        raise UsageError(f"center must be True or False. Received: {center!r}")
     return window // 2 if center else 0
 
 

@@ -109,6 +109,9 @@ def test_wrong_settings(placeholder):
     for hop in (0, -1, float("nan"), float("inf"), 1e-9, "0.1"):
         with pytest.raises(UsageError, match="hop must be"):
             placeholder.embed(tone(1), 32_000, hop=hop)
+    for center in ("no", None, 1):
+        with pytest.raises(UsageError, match="center must be True or False"):
+            placeholder.embed(tone(1), 32_000, center=center)
     with pytest.raises(UsageError, match="sample_rate is missing"):
         placeholder.embed(tone(1))
     with pytest.raises(UsageError, match="sample_rate must be a finite number"):
@@ -279,6 +282,13 @@ def test_scikit_learn_transformer(shipped, recordings):
     assert Embedder(sample_rate=16_000, precision="f32").fit_transform(arrays).shape == (2, 384)
     with pytest.raises(UsageError, match="pooling must be one of"):
         Embedder(pooling="median").fit(paths)
+    with pytest.raises(UsageError, match="pooling must be one of"):
+        copy.set_params(pooling="median").transform(paths)
+    with pytest.raises(UsageError, match="not one path"):
+        embedder.transform(str(paths[0]))
+    with pytest.raises(UsageError, match="at least one recording"):
+        embedder.transform([])
+    assert len(pickle.loads(pickle.dumps(embedder)).get_feature_names_out()) == 768
 
 
 def test_hear_functions(shipped):
@@ -295,6 +305,21 @@ def test_hear_functions(shipped):
     np.testing.assert_allclose(scenes[1], expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(UsageError, match=r"must be \(n_sounds, n_samples\)"):
         hear.get_scene_embeddings(audio[0], model)
+    with pytest.raises(UsageError, match=r"must be \(n_sounds, n_samples\)"):
+        hear.get_scene_embeddings(audio[:0], model)
+    with pytest.raises(UsageError, match="must be floats"):
+        hear.get_scene_embeddings((audio * 32_767).astype(np.int16), model)
+
+
+def test_hear_takes_a_card_a_name_or_a_weight_file(tmp_path):
+    from l3embed import hear, weights
+    from l3embed.errors import WeightsError
+
+    for path in ("", weights.DEFAULT, str(weights.card().path)):
+        assert hear.load_model(path).embedding_model.name == weights.DEFAULT
+    (tmp_path / "own.h5").write_bytes(b"?")
+    with pytest.raises(WeightsError, match=r"own\.h5: is not a weight file"):
+        hear.load_model(str(tmp_path / "own.h5"))
 
 
 def test_hear_gives_tensors_for_tensors():

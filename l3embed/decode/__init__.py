@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import AudioError, UsageError
 from .ffmpeg import Ffmpeg, ffmpeg_binary
-from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_cut, sound_chunk
+from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
 from .source import Source, interrupts_wait
 
 __all__ = ["Recording", "ffmpeg_binary", "from_array", "open_recording"]
@@ -176,6 +176,8 @@ def _reader(source: Source) -> Libsndfile | Ffmpeg:
     # ffmpeg would follow a playlist to other files; a page saved in place of a recording is no sound either
     if head.startswith((b"#EXTM3U", b"ffconcat", b"<")):
         raise AudioError("is not audio but a playlist or a web page: give the recording itself")
+    if ogg_chained(source):
+        return Ffmpeg(source)
     chunk, is_cut_ogg = sound_chunk(source), ogg_cut(source)
     source.seek(0)
     try:

@@ -39,6 +39,8 @@ class Libsndfile:
         return block
 
     def finish(self, seconds: float) -> list[str]:
+        if self._chunk and self._chunk.overflown:
+            return [f"more than 4 GiB: its header counts {seconds:.2f} s only, the sound after that was not read"]
         # libsndfile estimates the length of an MP3
         short = self._sound.format != "MP3" and self.expected_s - seconds > SHORTFALL_S
         if short and self._sound.format == "FLAC":
@@ -69,6 +71,11 @@ class Chunk(NamedTuple):
     @property
     def cut(self) -> bool:
         return not _open_ended(self.promised) and self.present < self.promised
+
+    @property
+    def overflown(self) -> bool:
+        """Whether a size of 32 bits has come round to 0 at 4 GiB and counts from there."""
+        return self.present >= self.promised + 2**32
 
     @property
     def unfinished(self) -> bool:
@@ -111,3 +118,17 @@ def ogg_cut(source: Source) -> bool:
         return False  # something else follows the sound
     length = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
     return len(page) < length or not page[5] & 4
+
+
+def ogg_chained(source: Source) -> bool:
+    """Whether an Ogg file holds one recording after another, as radio does: libsndfile reads the first one only.
+
+    The streams that begin together stand at the head of the file (RFC 3533, section 4); a later one has another number.
+    """
+    at, serials = 0, set()
+    while (page := source.read_at(at, 27 + 255))[:4] == b"OggS" and page[5] & 2 and len(serials) < 100:
+        serials.add(page[14:18])
+        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    tail = source.read_at(max(0, source.size - _OGG_PAGE), _OGG_PAGE)
+    last = tail[max(0, tail.rfind(b"OggS\0")) :][:27]
+    return bool(serials) and last[:4] == b"OggS" and len(last) == 27 and last[14:18] not in serials
