@@ -92,6 +92,8 @@ def chunks(
     for block in blocks:
         n_samples += len(block)
         block, skip = block[skip:], max(0, skip - len(block))
+        if not len(block):  # nor keep it: an empty view would hold the block it was cut from
+            continue
         buffer.append(block)
         buffered += len(block)
         while buffered >= span:

@@ -1,6 +1,7 @@
 """Windows against OpenL3's published counts and against a padded array cut by hand."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def test_a_hop_longer_than_the_window_holds_no_more(hop):
     blocks = (np.ones(1000, np.float32) for _ in range(500))
     longest = max(len(signal) for signal, *_ in windows.chunks(blocks, windows.Framing(4000, hop), at_most=8))
     assert longest <= 8 * 4000
+
+
+def test_sound_between_windows_is_let_go():
+    blocks = (np.ones(100_000, np.float32) for _ in range(200))
+    tracemalloc.start()
+    list(windows.chunks(blocks, window=4000, hop=10**9, at_most=8))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 400_000
 
 
 def test_no_sound_no_windows():
