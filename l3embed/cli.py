@@ -41,11 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # as in `| head -1`: nobody wants to read more
         _drop_output()
         return SOME_FAILED
-    except UsageError as error:
-        return _complain(error, USAGE)
     except (L3EmbedError, OSError) as error:
-        _drop_output()
-        return _complain(error, SOME_FAILED)
+        code = USAGE if isinstance(error, UsageError) else SOME_FAILED
+        return _complain(error, code, as_json=getattr(arguments, "json", False))
     except KeyboardInterrupt:
         print("l3embed: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -66,9 +64,13 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: Exception, code: int, as_json: bool) -> int:
     name = getattr(error, "filename", None)
-    print(f"l3embed: {f'{name}: ' if name else ''}{reason(error)}", file=sys.stderr)
+    text = f"{f'{name}: ' if name else ''}{reason(error)}"
+    print(f"l3embed: {text}", file=sys.stderr)
+    _drop_output()
+    if as_json:
+        print(json.dumps({"error": text}))
     return code
 
 
@@ -116,6 +118,7 @@ def _extract(arguments) -> int:
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
         precision=arguments.precision, batch=arguments.batch,
     )  # fmt: skip
+    model.recipe(arguments.hop, arguments.center)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from .plan import Item, opened
 
 CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
 SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
+LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
 
@@ -256,17 +257,16 @@ class _ArrayJob(_Job):
         self.rows: list[np.ndarray] = []
 
     def blocks(self, rate_hz: int):
+        with self._open(rate_hz) as recording:
+            yield from recording
+            self._warn(_notes(recording))
+
+    def _open(self, rate_hz: int) -> decode.Recording:
         if isinstance(self.audio, str | os.PathLike):
-            with decode.open_recording(self.audio, rate_hz) as recording:
-                yield from recording
-                self._warn(_notes(recording, rate_hz))
-        else:
-            if self.sample_rate is None:
-                raise UsageError("sample_rate is missing: arrays do not say how fast they were sampled")
-            sound = decode.from_array(self.audio, self.sample_rate, rate_hz)
-            if not sound.any():
-                self._warn(["all samples are zero"])
-            yield sound
+            return decode.open_recording(self.audio, rate_hz)
+        if self.sample_rate is None:
+            raise UsageError("sample_rate is missing: arrays do not say how fast they were sampled")
+        return decode.open_array(self.audio, self.sample_rate, rate_hz)
 
     def _warn(self, notes: list[str]) -> None:
         for note in notes:
@@ -311,7 +311,7 @@ class _FileJob(_Job):
                 yield block
                 if self.tick:
                     self.tick(self.item.source, len(block) / rate_hz, self.recording.expected_s)
-            self.notes = _notes(self.recording, rate_hz)
+            self.notes = _notes(self.recording)
 
     def add(self, rows: np.ndarray) -> None:
         if self.result is not None:  # it has failed since
@@ -354,8 +354,14 @@ class _FileJob(_Job):
         )
 
 
-def _notes(recording, rate_hz: int) -> list[str]:
-    return [*recording.notes, *(["all samples are zero"] if recording.peak == 0 else [])]
+def _notes(recording) -> list[str]:
+    """What is odd about a sound that can be embedded nevertheless."""
+    notes = list(recording.notes)
+    if recording.peak == 0:
+        notes.append("all samples are zero")
+    if recording.peak > LOUDEST:
+        notes.append(f"samples reach {recording.peak:.3g} where full scale is 1: divide by the range of the integers")
+    return notes
 
 
 class Summary:

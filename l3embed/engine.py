@@ -32,8 +32,8 @@ class Engine:
     can_strip = False
 
     def __init__(self, card: Card, *, precision: str, batch: int, strip: int = 1):
-        if batch < 1:
-            raise UsageError(f"batch must be at least 1. Received: {batch}")
+        if not isinstance(batch, int) or batch < 1:
+            raise UsageError(f"batch must be at least 1, a whole number. Received: {batch!r}")
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
         self.card, self.strip = card, strip

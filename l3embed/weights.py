@@ -57,7 +57,7 @@ def find(name=None, file=None, front_end=None) -> Card:
 
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
-    if name is not None and str(name).startswith("openl3-"):
+    if name is not None and str(name).startswith("openl3-") and not os.path.exists(name):
         model = openl3_model(str(name), front_end or "training")
         if file is None:
             raise WeightsError(
@@ -75,6 +75,8 @@ def card(name: str | os.PathLike | None = None) -> Card:
 
     Raises UsageError for an unknown name and WeightsError for a card that cannot be read.
     """
+    if not isinstance(name, str | os.PathLike | None):
+        raise UsageError(f"a model is a name or the path of a card. Received: {name!r}")
     name = DEFAULT if name is None else os.fspath(name)
     path = Path(name)
     if path.is_dir():

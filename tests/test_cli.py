@@ -129,6 +129,12 @@ def test_wrong_settings_cost_one_sentence(recordings, tmp_path, capsys, argument
     assert message in error and len(error.strip().splitlines()) == 1
 
 
+def test_json_says_why_nothing_was_done(recordings, tmp_path, capsys):
+    assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out"), "--hop", "0", "--json"]) == 2
+    assert "hop must be > 0" in json.loads(capsys.readouterr().out)["error"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_options_and_commands(capsys):
     for arguments in (["extract"], ["extract", "a", "--precision", "f8"], ["fly"], []):
         with pytest.raises(SystemExit) as stop:

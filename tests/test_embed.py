@@ -131,6 +131,11 @@ def test_silence_is_embedded_with_a_warning(placeholder, tmp_path):
         placeholder.embed(tone(0.01), 32_000)  # shorter than a window: padded, as documented, without a word
 
 
+def test_sound_that_was_never_scaled_is_told(placeholder):
+    with pytest.warns(L3EmbedWarning, match="samples reach 9.83e\\+03 where full scale is 1"):
+        placeholder.embed(32767 * tone(1.0, seed=3).clip(-0.3, 0.3), 32_000)
+
+
 # --- folders
 
 

@@ -120,7 +120,7 @@ def test_a_hop_longer_than_the_window_holds_no_more(hop):
 def test_sound_between_windows_is_let_go():
     blocks = (np.ones(100_000, np.float32) for _ in range(200))
     tracemalloc.start()
-    list(windows.chunks(blocks, window=4000, hop=10**9, at_most=8))
+    list(windows.chunks(blocks, windows.Framing(4000, 10**9), at_most=8))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 10 * 400_000

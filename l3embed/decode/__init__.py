@@ -22,7 +22,7 @@ from .ffmpeg import Ffmpeg, ffmpeg_binary
 from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
 from .source import Source, interrupts_wait
 
-__all__ = ["Recording", "ffmpeg_binary", "from_array", "open_recording"]
+__all__ = ["Recording", "ffmpeg_binary", "from_array", "open_array", "open_recording"]
 
 BLOCK_S = 1.0  # long enough that Python's cost per block vanishes, short enough that a block is small
 MIN_S = 0.001  # below this a recording holds no spectrum worth the name; a broken export rather than a sound
@@ -47,15 +47,19 @@ def open_recording(source: str | os.PathLike | bytes | io.IOBase, rate_hz: int) 
         raise
 
 
-def from_array(audio, sample_rate: float, rate_hz: int) -> np.ndarray:
-    """Sound in memory, (n,) or (n, channels) -> (n',) float32 mono at `rate_hz`, by the same rules as for files.
+def open_array(audio, sample_rate: float, rate_hz: int) -> Recording:
+    """Open sound in memory, (n,) or (n, channels), for reading at `rate_hz`, by the same rules as for files.
 
     Integers are scaled to [-1, 1] by the range of their type (unsigned ones are centred first); 64-bit integers are
     refused, because their range says nothing about the sound's full scale. Floats stay as they are, unclipped. Raises
     AudioError for arrays that are not sound, UsageError for a sample rate that is not a finite number > 0.
     """
-    reader = _Array(_samples(audio), _rate(sample_rate, "sample_rate"))
-    with Recording(reader, _rate(rate_hz)) as recording:
+    return Recording(_Array(_samples(audio), _rate(sample_rate, "sample_rate")), _rate(rate_hz))
+
+
+def from_array(audio, sample_rate: float, rate_hz: int) -> np.ndarray:
+    """All of an array at once: (n',) float32 mono at `rate_hz`. Raises what `open_array` and reading it raise."""
+    with open_array(audio, sample_rate, rate_hz) as recording:
         return np.concatenate(list(recording))
 
 
