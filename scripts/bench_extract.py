@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 import l3embed
-from l3embed import engine
+from l3embed import engine, windows
 
 COMMAND = [sys.executable, "-m", "l3embed", "extract"]
 
@@ -49,12 +49,14 @@ def whole_folder(folder: Path, out: Path, *options: str) -> tuple[float, int]:
 def bare_network(n_windows: int, precision: str) -> float:
     """Seconds for as many windows of noise through the network alone, same batches."""
     model = l3embed.load(precision=precision)
-    batch = np.random.default_rng(0).normal(-10, 8, model.engine.shape).astype(np.float32)
-    rows = ((0, batch) for _ in range(-(-n_windows // len(batch))))
-    for _ in engine.run(model.engine, [(0, batch)] * 4):
+    framing = model.framing(windows.hop_samples(0.1, model.spec.front_end.rate_hz), True)
+    bare = model.engine(framing)
+    batch = np.random.default_rng(0).normal(-10, 8, bare.shape).astype(np.float32)
+    rows = ((0, batch) for _ in range(-(-n_windows // (len(batch) * framing.strip))))
+    for _ in engine.run(bare, [(0, batch)] * 4):
         pass
     started = time.perf_counter()
-    for _ in engine.run(model.engine, rows):
+    for _ in engine.run(bare, rows):
         pass
     return time.perf_counter() - started
 
@@ -79,7 +81,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} processors, OpenVINO precision auto = {l3embed.load().engine.precision}")
+    print(f"{os.cpu_count()} processors, OpenVINO precision auto = {l3embed.load().precision}")
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
         starts = [first_result(arguments.folder, base / f"first{i}") for i in range(arguments.runs + 1)][1:]

@@ -240,6 +240,8 @@ def _release(config: TrainConfig, run: Path, audio_tower) -> Path:
     # A card travels: it tells the names of the folders, not where they lay on this machine.
     folders = {key: tuple(Path(p).name for p in getattr(config.data, key)) for key in ("videos", "recordings")}
     told = replace(config, run="", data=replace(config.data, **folders))
+    if config.model.family != "l3":  # the small family has one representation
+        told = replace(told, model=replace(told.model, representation=config.front_end.name))
     training = {
         "seed": config.seed, "objective": config.fit.objective, "pairs": int(rows[-1]["pairs"]),
         "hours": round(sum(float(r["seconds"]) for r in rows) / 3600, 2),
