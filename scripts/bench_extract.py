@@ -87,7 +87,7 @@ def main() -> None:
         starts = [first_result(arguments.folder, base / f"first{i}") for i in range(arguments.runs + 1)][1:]
         print(f"process start to first result: median {statistics.median(starts):.2f} s, worst {max(starts):.2f} s")
         for precision in ("f32", "auto"):
-            for jobs in ("1", "2"):
+            for jobs in ("1", str(os.cpu_count())):
                 out = base / f"{precision}{jobs}"
                 seconds, n = whole_folder(arguments.folder, out, "--jobs", jobs, "--precision", precision)
                 bare = bare_network(n, precision)
