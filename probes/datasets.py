@@ -31,8 +31,9 @@ def esc10(folder: str | Path) -> list[Clip]:
     folder = Path(folder)
     table = folder / "meta" / "esc50.csv"
     if table.exists():
-        rows = csv.DictReader(open(table, newline="", encoding="utf-8"))
-        clips = [Clip(folder / "audio" / r["filename"], r["category"], r["fold"]) for r in rows if r["esc10"] == "True"]
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["esc10"] == "True"]
+        clips = [Clip(folder / "audio" / row["filename"], row["category"], row["fold"]) for row in rows]
     else:
         clips = [
             Clip(path, path.parent.name.split(" - ")[1], path.name.split("-")[0])

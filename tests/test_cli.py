@@ -260,8 +260,10 @@ def test_names_that_are_not_utf8(tmp_path):
 
 _AS_NOBODY = """
 import os, sys
-from l3embed import cli
-cli.main(["extract", sys.argv[1], "-o", sys.argv[2] + "/warm"])  # loads all modules while they can be read
+from l3embed import cli, embed
+cli.main(["extract", sys.argv[1], "-o", sys.argv[2] + "/warm"])  # loads all modules while they can be read,
+model = embed.load()  # and the model
+embed.load = lambda *_, **__: model
 if os.getuid() == 0:
     os.setuid(65534)
 sys.exit(cli.main(["extract", sys.argv[1], sys.argv[3], "-o", sys.argv[2] + "/" + sys.argv[4]]))
