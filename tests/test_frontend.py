@@ -128,3 +128,16 @@ def test_level_matters_only_where_it_is_absolute():
         louder, softer = (spectrograms(x, np.array([0]), fe) for x in (sound, sound / 2))
         clear = louder > (louder.min() + 10)  # away from the floor
         np.testing.assert_allclose((softer - louder)[clear], shift, atol=1e-3)
+
+
+@pytest.mark.parametrize("clip", ["dog", "rain"])
+def test_training_front_end_is_kapre_0_1_4s(fixtures, clip):
+    """EdgeL3 0.2.1 computes the same front end at its own sizes, with kapre 0.1.4 and librosa 0.7.2."""
+    import soundfile
+
+    sizes = {"rate_hz": 8000, "window_samples": 8000, "n_fft": 1024, "hop_samples": 160, "n_mels": 64}
+    fe = replace(l3_front_end("mel128", "training"), pad_samples=(432, 432), **sizes)
+    sound, _ = soundfile.read(fixtures / "edgel3" / "audio" / f"{clip}_8k.wav")
+    with np.load(fixtures / "edgel3" / "expected.npz") as file:
+        expected = file[f"{clip}/sea64/first_second/melspectrogram_db"].reshape(64, 50)
+    assert np.abs(spectrograms(sound, np.array([0]), fe)[0, :, :, 0] - expected).mean() <= 1e-4
