@@ -172,14 +172,14 @@ def extract(
 
 def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
     """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    todo = []
+    pending = []
     for item in items:
         output = folder / item.output
         if not overwrite and store.is_done(output, recipe, _source(item)):
             yield Result(item.source, str(output), skipped=True)
         else:
-            todo.append(_FileJob(item, output, recipe, tick))
-    for job in _through(model, todo, model.framing(recipe["hop_samples"], recipe["center"])):
+            pending.append(_FileJob(item, output, recipe, tick))
+    for job in _through(model, pending, model.framing(recipe["hop_samples"], recipe["center"])):
         yield job.result
 
 

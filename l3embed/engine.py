@@ -6,6 +6,7 @@ windows share its batch, and a run that was interrupted ends with the same bytes
 
 from __future__ import annotations
 
+import abc
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ STRIP = 16  # windows of a strip: a longer one saves little more and wastes more
 PRECISIONS = ("auto", "f32", "bf16")
 
 
-class Engine:
+class Engine(abc.ABC):
     """Runs batches of rows (rows, F, T, 1) float32 -> (rows, strip, D) float32.
 
     A row is a window (strip 1), or the spectrogram of `strip` windows that share their computation, `step_samples` of
@@ -47,13 +48,13 @@ class Engine:
         """What "auto" means for this engine on this machine."""
         return "f32" if precision == "auto" else precision
 
+    @abc.abstractmethod
     def start(self, spectrograms: np.ndarray):
         """Begin a batch; returns what `finish` needs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def finish(self, under_way) -> np.ndarray:
         """Wait for a batch; (rows, strip, D) float32 that the caller may keep."""
-        raise NotImplementedError
 
 
 class OpenVinoEngine(Engine):
