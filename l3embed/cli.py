@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(error, code, as_json=getattr(arguments, "json", False))
     except KeyboardInterrupt:
         print("l3embed: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _open_streams() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__, decode, engine, store, weights, windows
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
-from .plan import Item, opened
+from .plan import Item
 
 CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
 SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
@@ -175,7 +175,7 @@ def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, 
     pending = []
     for item in items:
         output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, _source(item)):
+        if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
             pending.append(_FileJob(item, output, recipe, tick))
@@ -208,10 +208,6 @@ def _stat(item: Item) -> os.stat_result | None:
         return os.stat(item.source) if item.data is None else None
     except OSError:
         return None
-
-
-def _source(item: Item) -> str | bytes:
-    return item.source if item.data is None else item.data
 
 
 # --- the corridor
@@ -305,8 +301,8 @@ class _FileJob(_Job):
         self.notes: list[str] = []
 
     def blocks(self, rate_hz: int):
-        with decode.open_recording(opened(self.item), rate_hz) as self.recording:
-            self.identity = store.identity(_source(self.item))  # before it is read: a change since then shows
+        with decode.open_recording(self.item.recording, rate_hz) as self.recording:
+            self.identity = store.identity(self.item.recording)  # before it is read: a change since then shows
             for block in self.recording:
                 yield block
                 if self.tick:

@@ -8,7 +8,6 @@ different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.n
 from __future__ import annotations
 
 import glob
-import io
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +33,11 @@ class Item:
     source: str
     output: str
     data: bytes | None = field(default=None, repr=False)  # of standard input
+
+    @property
+    def recording(self) -> str | bytes:
+        """What `decode.open_recording` takes."""
+        return self.source if self.data is None else self.data
 
 
 @dataclass
@@ -176,8 +180,3 @@ def _names(paths: list[str]) -> dict[str, str]:
     while clashes := {name for name, n in Counter(names.values()).items() if n > 1}:
         names = {path: path if name in clashes else name for path, name in names.items()}
     return names
-
-
-def opened(item: Item):
-    """What `decode.open_recording` takes for this recording."""
-    return item.source if item.data is None else io.BytesIO(item.data)

@@ -9,22 +9,29 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _beside(name: str) -> Path:
+    """A folder that lies beside the repository where it is at hand."""
+    folder = ROOT.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"../shared/{name} is absent here")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real recordings, which lie beside the repository where they are at hand."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no real recordings here: ../shared/data is absent")
-    return folder
+    """Real recordings."""
+    return _beside("data")
 
 
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
-    """Reference outputs of the original programs, which lie beside the repository where they are at hand."""
-    folder = ROOT.parent / "shared" / "fixtures"
-    if not folder.is_dir():
-        pytest.skip("no reference outputs here: ../shared/fixtures is absent")
-    return folder
+    """Reference outputs of the original programs."""
+    return _beside("fixtures")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
 def tone(seconds: float, rate_hz: int = 32_000, hz: float = 440.0, seed: int = 0) -> np.ndarray:

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, tone, write
+from conftest import ROOT, tone, tree, write
 
 import l3embed
 from l3embed import cli, store
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}  # of processes of their own
 
 
 def _run(*arguments, **how) -> subprocess.CompletedProcess:
     """In a process of its own."""
     command = [sys.executable, "-m", "l3embed", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    return subprocess.run(command, capture_output=True, env=environment, check=False, **how)
+    return subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False, **how)
 
 
 @pytest.fixture
@@ -34,16 +35,12 @@ def recordings(tmp_path):
     return folder
 
 
-def _tree(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-
-
 def test_folder_to_vectors(recordings, tmp_path, capsys):
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in recordings.rglob("*")}
     assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("6 embedded (") and "s of sound per second" in captured.out and captured.err == ""
-    assert sorted(_tree(tmp_path / "out")) == [f"site{i}/{j}.npz" for i in (0, 1) for j in range(i, 6, 2)]
+    assert sorted(tree(tmp_path / "out")) == [f"site{i}/{j}.npz" for i in (0, 1) for j in range(i, 6, 2)]
     with np.load(tmp_path / "out" / "site1" / "3.npz") as file:
         assert file["embedding"].shape == (13, 384) and file["timestamps"][-1] == pytest.approx(1.2)
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in recordings.rglob("*")} == before
@@ -90,7 +87,7 @@ def test_planted_bad_files_change_nothing_for_the_others(recordings, tmp_path, c
     capsys.readouterr()
     assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert _tree(tmp_path / "out") == _tree(tmp_path / "clean")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
     for text in (captured.out, captured.err):
         named = [line for line in text.splitlines() if any(f"site0/{name}: " in line for name in BAD)]
         assert len(named) == len(BAD), text
@@ -113,7 +110,7 @@ def test_a_recording_that_grows_while_it_is_read(recordings, tmp_path, capsys, m
     write(path, tone(5, 16_000), 16_000)
     assert cli.main(["extract", str(path), "-o", str(tmp_path / "out")]) == 1
     assert "0.wav: failed: changed while it was being read" in capsys.readouterr().err
-    assert _tree(tmp_path / "out") == {}
+    assert tree(tmp_path / "out") == {}
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
@@ -147,23 +144,21 @@ def test_missing_input_does_not_stop_the_rest(recordings, tmp_path, capsys):
     inputs = [str(recordings / "site0"), str(tmp_path / "gone.wav"), str(recordings / "site1" / "1.wav")]
     assert cli.main(["extract", *inputs, "-o", str(tmp_path / "out")]) == 1
     assert "gone.wav: failed: no such file or folder" in capsys.readouterr().err
-    assert len(_tree(tmp_path / "out")) == 4
+    assert len(tree(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(recordings, tmp_path, closed):
     """As some schedulers start programs."""
     command = f'"$0" -m l3embed extract "$1" -o "$2" {closed}'
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = ["sh", "-c", command, sys.executable, str(recordings), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, env=environment, check=False)
-    assert (done.returncode, done.stderr) == (0, b"") and len(_tree(tmp_path / "out")) == 6
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"") and len(tree(tmp_path / "out")) == 6
 
 
 @pytest.mark.parametrize(("to", "message"), [("| true", b""), (">/dev/full", b"l3embed: no space left on device\n")])
 def test_output_that_nobody_takes(to, message):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    environment.pop("PYTHONUNBUFFERED", None)
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONUNBUFFERED"}
     slow = "import time; from l3embed import cli; time.sleep(0.5); sys.exit(cli.main(['models', 'show']))"
     command = ["bash", "-c", f'"$0" -c "import sys; {slow}" {to}; exit ${{PIPESTATUS[0]}}', sys.executable]
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
@@ -177,8 +172,7 @@ def test_ctrl_c(tmp_path, jobs):
         write(tmp_path / "in" / f"{i}.flac", tone(6, 48_000, seed=i), 48_000)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(out), "--jobs", str(jobs)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    process = subprocess.Popen([*command, "--hop", "0.02"], env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--hop", "0.02"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob("*.npz")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -200,8 +194,7 @@ def test_the_bar_moves_within_a_long_recording(tmp_path):
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "l3embed", "extract", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=end) as process:
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=end) as process:
         os.close(end)
         shown = b""
         with contextlib.suppress(OSError):  # how a terminal ends
@@ -221,7 +214,7 @@ def test_standard_input_as_recording_and_as_list(recordings, tmp_path):
     (tmp_path / "list.txt").write_text(f"{wav}\n{recordings / 'site0'}\n")
     done = _run("extract", "-", "-o", tmp_path / "b", input=(tmp_path / "list.txt").read_bytes())
     assert done.returncode == 0, done.stderr
-    assert sorted(_tree(tmp_path / "b")) == ["site0/0.npz", "site0/2.npz", "site0/4.npz", "site1/5.npz"]
+    assert sorted(tree(tmp_path / "b")) == ["site0/0.npz", "site0/2.npz", "site0/4.npz", "site1/5.npz"]
     a, b = (np.load(p)["embedding"] for p in (tmp_path / "a" / "stdin.npz", tmp_path / "b" / "site1" / "5.npz"))
     np.testing.assert_array_equal(a, b)
 
@@ -287,9 +280,8 @@ def test_permissions(tmp_path_factory, output, message):
     (base / "closed").mkdir()
     (base / "closed").chmod(0o555)
     secret.chmod(0)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", _AS_NOBODY, str(base / "in"), str(base), str(base / "in2"), output]
-    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 1 and message in done.stderr and b"Traceback" not in done.stderr
 
 
@@ -323,11 +315,10 @@ def test_full_disk_names_every_output(recordings, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000)); sys.exit(cli.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "extract", str(recordings), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.count("failed: cannot write") + len(_tree(tmp_path / "out")) == 6
-    assert 0 < len(_tree(tmp_path / "out")) < 6, "short recordings fit, long ones do not"
+    assert done.stderr.count("failed: cannot write") + len(tree(tmp_path / "out")) == 6
+    assert 0 < len(tree(tmp_path / "out")) < 6, "short recordings fit, long ones do not"
 
 
 def test_killed_runs_go_on_and_end_with_the_same_bytes(tmp_path):
@@ -338,8 +329,7 @@ def test_killed_runs_go_on_and_end_with_the_same_bytes(tmp_path):
     out = tmp_path / "killed"
     for wanted in (3, 12):
         command = [sys.executable, "-m", "l3embed", *map(str, arguments), "-o", str(out)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while len(list(out.glob("*.npz"))) < wanted and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.002)
@@ -349,7 +339,7 @@ def test_killed_runs_go_on_and_end_with_the_same_bytes(tmp_path):
     assert 12 <= len(finished) < 40, "killed in the middle"
     assert _run(*arguments, "-o", out).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in finished} == finished, "what was finished was not done again"
-    assert _tree(out) == _tree(tmp_path / "whole")
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 def test_extraction_needs_no_training_packages(recordings, tmp_path):
@@ -362,15 +352,14 @@ def test_extraction_needs_no_training_packages(recordings, tmp_path):
         "sys.meta_path.insert(0, Absent())\n"
         "from l3embed import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", code]
     extract = [*command, "extract", str(recordings), "-o", str(tmp_path / "out")]
-    done = subprocess.run(extract, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(extract, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
     assert "6 embedded" in done.stdout
     (tmp_path / "t.toml").write_text("[data]\nscenes = 1.0")
     train = [*command, "train", str(tmp_path / "t.toml")]
-    done = subprocess.run(train, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(train, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 1 and "pip install 'l3embed[train]'" in done.stderr and "Traceback" not in done.stderr
 
 

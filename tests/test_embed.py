@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tone, write
+from conftest import tone, tree, write
 
 from l3embed import embed, engine, store
 from l3embed.errors import AudioError, L3EmbedWarning, UsageError
@@ -143,10 +143,6 @@ def _extract(model, inputs, folder, **how):
     return list(embed.extract(model, plan([str(i) for i in inputs]).items, Path(folder), **how))
 
 
-def _tree(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-
-
 @pytest.fixture
 def recordings(tmp_path):
     for i in range(7):
@@ -173,10 +169,10 @@ def test_jobs_and_batches_change_nothing(shipped, recordings, tmp_path):
 
     _extract(shipped, [recordings], tmp_path / "one")
     _extract(shipped, [recordings], tmp_path / "two", jobs=2)
-    assert len(_tree(tmp_path / "one")) == 7 and _tree(tmp_path / "one") == _tree(tmp_path / "two")
+    assert len(tree(tmp_path / "one")) == 7 and tree(tmp_path / "one") == tree(tmp_path / "two")
     for batch in (1, 64):
         _extract(l3embed.load(precision="f32", batch=batch), [recordings], tmp_path / str(batch))
-        for name in _tree(tmp_path / "one"):
+        for name in tree(tmp_path / "one"):
             a, b = store.read(tmp_path / "one" / name)[0], store.read(tmp_path / str(batch) / name)[0]
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -212,7 +208,7 @@ def test_one_bad_file_is_one_failure(placeholder, recordings, tmp_path):
             and "not audio" in failed["text.wav"]
             and "first at 40.000 s" in failed["late.wav"]
         )
-        assert _tree(out) == good
+        assert tree(out) == good
 
 
 def test_an_error_that_nobody_foresaw_stays_with_its_recording(placeholder, recordings, tmp_path, monkeypatch):
@@ -232,7 +228,7 @@ def test_an_error_that_nobody_foresaw_stays_with_its_recording(placeholder, reco
 
 def _tree_of_results(model, recordings, out):
     _extract(model, [recordings], out)
-    return _tree(out)
+    return tree(out)
 
 
 def test_memory_does_not_grow_with_the_length_of_a_file(placeholder, tmp_path, monkeypatch):
