@@ -115,7 +115,7 @@ def _add_extract(commands) -> None:
 
 
 def _extract(arguments) -> int:
-    from . import embed, plan
+    from . import embed, extract, plan
 
     started = time.monotonic()
     model = embed.load(
@@ -126,10 +126,10 @@ def _extract(arguments) -> int:
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
-    summary = embed.Summary(keep_results=arguments.json)
+    summary = extract.Summary(keep_results=arguments.json)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
-        refused = (embed.Result(name, None, error=why) for name, why in found.failures)
-        results = embed.extract(
+        refused = (extract.Result(name, None, error=why) for name, why in found.failures)
+        results = extract.extract(
             model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
             overwrite=arguments.overwrite, tick=progress.tick,
         )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The whole corridor, for an array, a file or a folder: decode -> windows -> front end -> engine -> store.
+"""The corridor: decode -> windows -> front end -> engine, for sounds in memory and for whatever `Job` is made of.
 
-The only place that knows the order of the rooms. Every input gives one result or one failure; none is lost.
+The only place that knows the order of the rooms. Every sound gives one result or one failure; none is lost.
 """
 
 from __future__ import annotations
@@ -8,34 +8,18 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from . import __version__, decode, engine, store, weights, windows
+from . import decode, engine, weights, windows
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
-from .plan import Item
 
 CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
 SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
-PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one recording."""
-
-    source: str
-    output: str | None  # None where it failed
-    error: str | None = None
-    skipped: bool = False  # it was done already, with the same settings
-    n_windows: int = 0
-    seconds: float = 0.0  # of sound
-    notes: tuple[str, ...] = ()  # what the user should know about a valid result
 
 
 class EmbeddingModel:
@@ -120,7 +104,7 @@ class EmbeddingModel:
         else:
             rates = itertools.repeat(sample_rate)
         jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
-        for job in _through(self, jobs, framing):
+        for job in through(self, jobs, framing):
             yield job.result(framing.hop, rate_hz, self.dim)
 
     def recipe(self, hop: float, center: bool) -> dict:
@@ -142,78 +126,10 @@ def load(name=None, *, weights_file=None, front_end=None, precision="auto", batc
     return EmbeddingModel(card, engine.default(), precision, batch)
 
 
-# --- folders: plan -> work(partition) -> results
-
-
-def extract(
-    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
-) -> Iterator[Result]:  # fmt: skip
-    """Embed recordings into `folder`, one result each, in the order in which they are done.
-
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
-    number of jobs out of range.
-    """
-    recipe = model.recipe(hop, center)
-    if jobs < 1:
-        raise UsageError(f"jobs must be at least 1. Received: {jobs}")
-    parts = _partitions(items, jobs)
-    if jobs == 1:
-        for part in parts:
-            yield from work(model, part, folder, recipe, overwrite, tick)
-        return
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, recipe, overwrite, tick) for part in parts):
-        yield from results
-
-
-def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
-    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    pending = []
-    for item in items:
-        output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, item.recording):
-            yield Result(item.source, str(output), skipped=True)
-        else:
-            pending.append(_FileJob(item, output, recipe, tick))
-    for job in _through(model, pending, model.framing(recipe["hop_samples"], recipe["center"])):
-        yield job.result
-
-
-def _work_list(*args) -> list[Result]:
-    return list(work(*args))
-
-
-def _partitions(items: list[Item], jobs: int) -> Iterator[list[Item]]:
-    """Consecutive items, few enough and small enough that all workers end at about the same time."""
-    limit = max(1, min(PARTITION_FILES, -(-len(items) // (2 * jobs)))) if jobs > 1 else PARTITION_FILES
-    part, size = [], 0
-    for item in items:
-        status = _stat(item)
-        n = status.st_size if status else 0
-        if part and (len(part) >= limit or size + n > PARTITION_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += n
-    if part:
-        yield part
-
-
-def _stat(item: Item) -> os.stat_result | None:
-    try:
-        return os.stat(item.source) if item.data is None else None
-    except OSError:
-        return None
-
-
 # --- the corridor
 
 
-def _through(model: EmbeddingModel, jobs: Iterable[_Job], framing: windows.Framing) -> Iterator[_Job]:
+def through(model: EmbeddingModel, jobs: Iterable[Job], framing: windows.Framing) -> Iterator[Job]:
     """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
     front_end = model.spec.front_end
     of_rows = replace(front_end, window_samples=framing.row)  # a strip's spectrogram is that of a longer window
@@ -239,13 +155,13 @@ def _through(model: EmbeddingModel, jobs: Iterable[_Job], framing: windows.Frami
         job.n_seen += len(vectors)
 
 
-class _Job:
+class Job:
     """A recording on its way through the corridor: counts its windows (of all strips) as they enter and leave."""
 
     n_wanted = n_seen = 0
 
 
-class _ArrayJob(_Job):
+class _ArrayJob(Job):
     """An array (or the file at a path), its rows kept in memory; errors are raised."""
 
     def __init__(self, audio, sample_rate, index: int):
@@ -255,7 +171,7 @@ class _ArrayJob(_Job):
     def blocks(self, rate_hz: int):
         with self._open(rate_hz) as recording:
             yield from recording
-            self._warn(_notes(recording))
+            self._warn(oddities(recording))
 
     def _open(self, rate_hz: int) -> decode.Recording:
         if isinstance(self.audio, str | os.PathLike):
@@ -290,67 +206,7 @@ class _ArrayJob(_Job):
         return embedding, windows.times(len(embedding), hop_samples, rate_hz)
 
 
-class _FileJob(_Job):
-    """A recording on its way into a file of its own; errors become a failed result."""
-
-    def __init__(self, item: Item, output: Path, recipe: dict, tick):
-        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
-        self.writer: store.NpzWriter | None = None
-        self.recording, self.identity = None, {}
-        self.result: Result | None = None
-        self.notes: list[str] = []
-
-    def blocks(self, rate_hz: int):
-        with decode.open_recording(self.item.recording, rate_hz) as self.recording:
-            self.identity = store.identity(self.item.recording)  # before it is read: a change since then shows
-            for block in self.recording:
-                yield block
-                if self.tick:
-                    self.tick(self.item.source, len(block) / rate_hz, self.recording.expected_s)
-            self.notes = _notes(self.recording)
-
-    def add(self, rows: np.ndarray) -> None:
-        if self.result is not None:  # it has failed since
-            return
-        try:
-            self.writer = self.writer or store.NpzWriter(self.output)
-            self.writer.append(rows)
-        except L3EmbedError as error:
-            self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        if self.result is None:
-            foreseen = isinstance(error, L3EmbedError | OSError)
-            text = reason(error) if foreseen else f"{type(error).__name__}: {reason(error)}"
-            self.result = Result(self.item.source, None, error=text)
-        if self.writer:
-            self.writer.discard()
-
-    def _source_name(self) -> str:
-        """The recording's path below the common folder of all: the same wherever that folder lies."""
-        if self.item.data is not None:
-            return "stdin"
-        return os.path.join(os.path.dirname(self.item.output), os.path.basename(self.item.source))
-
-    def finish(self, front_end) -> None:
-        if self.result is not None:
-            return
-        n = self.writer.n_rows
-        metadata = {
-            **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
-            "seconds": round(self.recording.seconds, 6), "notes": self.notes,
-        }  # fmt: skip
-        try:
-            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
-        except L3EmbedError as error:
-            self.fail(error)
-            return
-        self.result = Result(
-            self.item.source, str(self.output), n_windows=n, seconds=self.recording.seconds, notes=tuple(self.notes)
-        )
-
-
-def _notes(recording) -> list[str]:
+def oddities(recording) -> list[str]:
     """What is odd about a sound that can be embedded nevertheless."""
     notes = list(recording.notes)
     if recording.peak == 0:
@@ -358,32 +214,3 @@ def _notes(recording) -> list[str]:
     if recording.peak > LOUDEST:
         notes.append(f"samples reach {recording.peak:.3g} where full scale is 1: divide by the range of the integers")
     return notes
-
-
-class Summary:
-    """What a run amounts to; keeps failures and warnings only, so that it stays small for any number of recordings."""
-
-    def __init__(self, keep_results: bool = False):
-        self.n = {"done": 0, "skipped": 0, "windows": 0}
-        self.sound_s = 0.0
-        self.failed: list[dict] = []
-        self.warnings: list[dict] = []
-        self.results: list[dict] | None = [] if keep_results else None
-
-    def add(self, result: Result) -> None:
-        if result.error:
-            self.failed.append({"source": result.source, "error": result.error})
-        else:
-            self.n["skipped" if result.skipped else "done"] += 1
-            self.n["windows"] += result.n_windows
-            self.sound_s += result.seconds
-        if result.notes:
-            self.warnings.append({"source": result.source, "notes": list(result.notes)})
-        if self.results is not None:
-            self.results.append(asdict(result))
-
-    def as_dict(self, wall_s: float) -> dict:
-        """Plain values, for `--json`."""
-        table = {**self.n, "failed": self.failed, "warnings": self.warnings, "sound_s": round(self.sound_s, 3)}
-        table |= {"wall_s": round(wall_s, 3), "sound_s_per_s": round(self.sound_s / max(wall_s, 1e-9), 1)}
-        return table if self.results is None else {**table, "results": self.results}

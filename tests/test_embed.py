@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import tone, tree, write
 
-from l3embed import embed, engine, store
+from l3embed import embed, engine, extract, store
 from l3embed.errors import AudioError, L3EmbedWarning, UsageError
 from l3embed.frontend import spectrograms
 from l3embed.plan import plan
@@ -140,7 +140,7 @@ def test_sound_that_was_never_scaled_is_told(placeholder):
 
 
 def _extract(model, inputs, folder, **how):
-    return list(embed.extract(model, plan([str(i) for i in inputs]).items, Path(folder), **how))
+    return list(extract.extract(model, plan([str(i) for i in inputs]).items, Path(folder), **how))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ CORRIDOR = [
     "store",
     "plan",
     "embed",
+    "extract",
 ]
 WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
