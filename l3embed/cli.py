@@ -103,6 +103,9 @@ def _add_extract(commands) -> None:
     add("--front-end", metavar="NAME", help="OpenL3 models: training, openl3-0.4-kapre or openl3-0.4-librosa")
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--windows", choices=["exact", "shared"], default="exact",
+        help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
+        "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
     add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
     add("--format", choices=["npz"], default="npz", help="of the results")
     add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
@@ -122,16 +125,17 @@ def _extract(arguments) -> int:
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
         precision=arguments.precision, batch=arguments.batch,
     )  # fmt: skip
-    model.recipe(arguments.hop, arguments.center)  # a wrong setting ends here, before anything is made
+    how = {"hop": arguments.hop, "center": arguments.center, "windows": arguments.windows}
+    framing = model.framing(**how)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     summary = extract.Summary(keep_results=arguments.json)
+    _say_hop(framing.hop / model.spec.front_end.rate_hz, arguments.hop)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
         results = extract.extract(
-            model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
-            overwrite=arguments.overwrite, tick=progress.tick,
+            model, found.items, folder, **how, jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick,
         )  # fmt: skip
         for result in itertools.chain(refused, results):
             summary.add(result)
@@ -143,6 +147,11 @@ def _extract(arguments) -> int:
     else:
         _print_summary(total, folder, found.n_ignored)
     return SOME_FAILED if total["failed"] else OK
+
+
+def _say_hop(hop_s: float, wanted: float) -> None:
+    if abs(hop_s - wanted) > 1e-4 * wanted:
+        print(f"l3embed: hop is {hop_s:.4f} s: {wanted} s, rounded to the grid of shared windows", file=sys.stderr)
 
 
 def _report(result, progress) -> None:

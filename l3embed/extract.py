@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, decode, store, windows
+from . import __version__, decode, store
 from .embed import EmbeddingModel, Job, oddities, through
 from .errors import L3EmbedError, UsageError, reason
 from .plan import Item
+from .windows import Framing, times
 
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
@@ -34,40 +35,41 @@ class Result:
 
 
 def extract(
-    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
+    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True,
+    windows: str = "exact", jobs: int = 1, overwrite: bool = False,
+    tick: Callable[[str, float, float | None], None] | None = None,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
     What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
-    number of jobs out of range.
+    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings
+    out of range.
     """
-    recipe = model.recipe(hop, center)
+    framing = model.framing(hop, center, windows)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     parts = _partitions(items, jobs)
     if jobs == 1:
         for part in parts:
-            yield from work(model, part, folder, recipe, overwrite, tick)
+            yield from work(model, part, folder, framing, overwrite, tick)
         return
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, recipe, overwrite, tick) for part in parts):
+    for results in pool(delayed(_work_list)(model, part, folder, framing, overwrite, tick) for part in parts):
         yield from results
 
 
-def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
+def work(model, items: list[Item], folder: Path, framing: Framing, overwrite=False, tick=None) -> Iterator[Result]:
     """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    pending = []
+    recipe, pending = model.recipe(framing), []
     for item in items:
         output = folder / item.output
         if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
             pending.append(_FileJob(item, output, recipe, tick))
-    for job in through(model, pending, model.framing(recipe["hop_samples"], recipe["center"])):
+    for job in through(model, pending, framing):
         yield job.result
 
 
@@ -149,7 +151,7 @@ class _FileJob(Job):
             "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
-            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
+            self.writer.commit(times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
         except L3EmbedError as error:
             self.fail(error)
             return
