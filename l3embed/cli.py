@@ -106,9 +106,11 @@ def _add_extract(commands) -> None:
     add("--windows", choices=["exact", "shared"], default="exact",
         help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
         "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
-    add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
+    add("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto",
+        help="auto: bf16 where the device has it; int8: of models that were quantised")  # fmt: skip
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: an NVIDIA device, through Keras")
     add("--format", choices=["npz"], default="npz", help="of the results")
-    add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
+    add("--batch", type=int, metavar="N", help="windows computed at a time (default: what suits the device)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="recordings worked on at a time (default: one a processor)")  # fmt: skip
     add("--overwrite", action="store_true", help="compute again what is done")
@@ -123,7 +125,7 @@ def _extract(arguments) -> int:
     started = time.monotonic()
     model = embed.load(
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
-        precision=arguments.precision, batch=arguments.batch,
+        precision=arguments.precision, batch=arguments.batch, device=arguments.device,
     )  # fmt: skip
     how = {"hop": arguments.hop, "center": arguments.center, "windows": arguments.windows}
     framing = model.framing(**how)  # a wrong setting ends here, before anything is made

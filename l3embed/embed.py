@@ -31,10 +31,10 @@ class EmbeddingModel:
     ----------
     card : weights.Card
     spec : spec.Model
-    precision : "f32" or "bf16"
+    precision : "f32", "bf16" or "int8"
     """
 
-    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=engine.BATCH):
+    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=None):
         self.card, self.spec = card, card.model
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision
@@ -123,10 +123,10 @@ class EmbeddingModel:
         }  # fmt: skip
 
 
-def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel:
+def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=None, device="cpu"):
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
-    return EmbeddingModel(card, engine.default(), precision, batch)
+    return EmbeddingModel(card, engine.choose(device), precision, batch)
 
 
 # --- the corridor

@@ -132,16 +132,17 @@ def check(path: Path, expected: str) -> None:
 # --- the Keras side; needs the train extra
 
 
-def load_network(card: Card, as_strips: bool = False):
+def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
     """The card's Keras audio network, weights loaded in order, every shape checked.
 
     `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D), for families whose windows share computation.
+    `policy`: Keras' dtype policy, such as "mixed_bfloat16".
     """
     from . import networks
 
     family = networks.family(card.model.network.family)
     build = family.audio_strip_network if as_strips else family.audio_network
-    network = build(card.model.front_end, card.model.network)
+    network = networks.build(build, policy, card.model.front_end, card.model.network)
     set_arrays(network, read_arrays(card.file("weights")), card.path)
     return network
 
