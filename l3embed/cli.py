@@ -100,9 +100,15 @@ def _add_extract(commands) -> None:
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
-    add("--front-end", metavar="NAME", help="OpenL3 models: training, openl3-0.4-kapre or openl3-0.4-librosa")
+    add(
+        "--front-end",
+        metavar="NAME",
+        help="OpenL3 models: training, kapre-0.1.4, openl3-0.4-kapre or openl3-0.4-librosa",
+    )
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--timestamps", choices=["exact", "openl3"], default="exact",
+        help="exact: where the windows are; openl3: multiples of the hop, which may be elsewhere")  # fmt: skip
     add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
     add("--format", choices=["npz"], default="npz", help="of the results")
     add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
@@ -122,7 +128,9 @@ def _extract(arguments) -> int:
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
         precision=arguments.precision, batch=arguments.batch,
     )  # fmt: skip
-    model.recipe(arguments.hop, arguments.center)  # a wrong setting ends here, before anything is made
+    model.recipe(
+        arguments.hop, arguments.center, arguments.timestamps
+    )  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +139,7 @@ def _extract(arguments) -> int:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
         results = extract.extract(
             model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
-            overwrite=arguments.overwrite, tick=progress.tick,
+            timestamps=arguments.timestamps, overwrite=arguments.overwrite, tick=progress.tick,
         )  # fmt: skip
         for result in itertools.chain(refused, results):
             summary.add(result)
@@ -224,28 +232,45 @@ def _size(path: str) -> int:
 def _add_models(commands) -> None:
     parser = commands.add_parser("models", help="list and show models, convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="names of the models that ship").set_defaults(run=_models_list)
+    actions.add_parser("list", help="names of the models that ship or are published").set_defaults(run=_models_list)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("name", nargs="?", help="name, or path of a card (default: the shipped model)")
     show.set_defaults(run=_models_show)
+    fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
+    fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
+    fetch.set_defaults(run=_models_fetch)
     convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
     convert.add_argument("card", help="path of a card or of the folder that holds it")
     convert.set_defaults(run=_models_convert)
 
 
 def _models_list(arguments) -> int:
-    from . import weights
+    from . import spec, weights
+    from .weights import published
 
     for name in weights.available():
         default = "  (default)" if name == weights.DEFAULT else ""
         print(f"{name}{default}  {weights.card(name).table.get('description', '')}".rstrip())
+    for name in spec.published_names():
+        which = spec.published(name)
+        print(f"{name}  {published.describe(which)}, {published.LICENCE}, {published.state(which)}")
     return OK
 
 
 def _models_show(arguments) -> int:
     from . import weights
 
-    print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    if weights.is_published(arguments.name):
+        print(weights.toml(weights.about(arguments.name)), end="")
+    else:
+        print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    return OK
+
+
+def _models_fetch(arguments) -> int:
+    from . import spec, weights
+
+    print(weights.fetch(spec.published(arguments.name)))
     return OK
 
 

@@ -65,7 +65,7 @@ class EmbeddingModel:
         """Numbers in a vector."""
         return self.spec.dim
 
-    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True):
+    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True, timestamps: str = "exact"):
         """Embed sound.
 
         Parameters
@@ -75,6 +75,7 @@ class EmbeddingModel:
         sample_rate : Hz, of arrays; a list where they differ
         hop : seconds between windows; held in whole samples
         center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
+        timestamps : "exact", or "openl3" for multiples of `hop` even where windows lie elsewhere (see `windows.times`)
 
         Returns
         -------
@@ -85,16 +86,21 @@ class EmbeddingModel:
         embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
         """
         many = isinstance(audio, list | tuple)
-        results = list(self.each(audio if many else [audio], sample_rate, hop=hop, center=center))
+        results = list(
+            self.each(audio if many else [audio], sample_rate, hop=hop, center=center, timestamps=timestamps)
+        )
         return results if many else results[0]
 
-    def each(self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True) -> Iterator[tuple]:
+    def each(
+        self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True, timestamps: str = "exact"
+    ) -> Iterator[tuple]:
         """The (embedding, timestamps) of many sounds, one after the other, computed in batches across them.
 
         As `embed` of a list, but only the sounds under way are in memory. `sounds` may be any iterable.
         """
         rate_hz = self.spec.front_end.rate_hz
         framing = self.framing(windows.hop_samples(hop, rate_hz), center)
+        nominal_s = windows.nominal(hop, timestamps)
         if isinstance(sample_rate, list | tuple):
             sounds = list(sounds)
             if len(sample_rate) != len(sounds):
@@ -105,9 +111,9 @@ class EmbeddingModel:
             rates = itertools.repeat(sample_rate)
         jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
         for job in through(self, jobs, framing):
-            yield job.result(framing.hop, rate_hz, self.dim)
+            yield job.result(framing.hop, rate_hz, self.dim, nominal_s)
 
-    def recipe(self, hop: float, center: bool) -> dict:
+    def recipe(self, hop: float, center: bool, timestamps: str = "exact") -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
         front_end = self.spec.front_end
         hop_samples = windows.hop_samples(hop, front_end.rate_hz)
@@ -116,6 +122,7 @@ class EmbeddingModel:
             "front_end": front_end.name, "front_end_version": front_end.version, "rate_hz": front_end.rate_hz,
             "window_samples": front_end.window_samples,
             "hop_samples": hop_samples, "hop_s": float(hop), "center": bool(center), "precision": self.precision,
+            "openl3_timestamps": windows.nominal(hop, timestamps) is not None,
             "engine": self._kind.name, "shared_windows": self.framing(hop_samples, center).strip > 1,
         }  # fmt: skip
 
@@ -201,9 +208,9 @@ class _ArrayJob(Job):
     def finish(self, front_end) -> None:
         pass
 
-    def result(self, hop_samples: int, rate_hz: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    def result(self, hop_samples: int, rate_hz: int, dim: int, nominal_s=None) -> tuple[np.ndarray, np.ndarray]:
         embedding = np.concatenate([np.empty((0, dim), np.float32), *self.rows])
-        return embedding, windows.times(len(embedding), hop_samples, rate_hz)
+        return embedding, windows.times(len(embedding), hop_samples, rate_hz, nominal_s)
 
 
 def oddities(recording) -> list[str]:

@@ -35,7 +35,8 @@ class Result:
 
 def extract(
     model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
+    timestamps: str = "exact", overwrite: bool = False,
+    tick: Callable[[str, float, float | None], None] | None = None,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
@@ -43,7 +44,7 @@ def extract(
     with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
     number of jobs out of range.
     """
-    recipe = model.recipe(hop, center)
+    recipe = model.recipe(hop, center, timestamps)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     parts = _partitions(items, jobs)
@@ -148,8 +149,9 @@ class _FileJob(Job):
             **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
             "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
+        nominal_s = self.recipe["hop_s"] if self.recipe["openl3_timestamps"] else None
         try:
-            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
+            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz, nominal_s), metadata)
         except L3EmbedError as error:
             self.fail(error)
             return
