@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from .bf16 import round_kernels
 from .errors import UsageError, WeightsError
 from .weights import Card
 
@@ -73,6 +74,8 @@ class OpenVinoEngine(Engine):
         try:
             model = core.read_model(graph)
             model.reshape(list(self.shape))
+            if self.precision == "bf16":
+                round_kernels(model)
             options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:

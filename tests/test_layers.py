@@ -16,6 +16,7 @@ CORRIDOR = [
     "frontend",
     "networks",
     "weights",
+    "bf16",
     "engine",
     "store",
     "plan",
