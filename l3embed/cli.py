@@ -100,9 +100,11 @@ def _add_extract(commands) -> None:
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
-    add("--front-end", metavar="NAME", help="OpenL3 models: training, openl3-0.4-kapre or openl3-0.4-librosa")
+    add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa")
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--timestamps", choices=["exact", "openl3"], default="exact",
+        help="exact: where the windows are; openl3: multiples of the hop, which may be elsewhere")  # fmt: skip
     add("--windows", choices=["exact", "shared"], default="exact",
         help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
         "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
@@ -127,7 +129,7 @@ def _extract(arguments) -> int:
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
         precision=arguments.precision, batch=arguments.batch, device=arguments.device,
     )  # fmt: skip
-    how = {"hop": arguments.hop, "center": arguments.center, "windows": arguments.windows}
+    how = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
     framing = model.framing(**how)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
@@ -235,28 +237,45 @@ def _size(path: str) -> int:
 def _add_models(commands) -> None:
     parser = commands.add_parser("models", help="list and show models, convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="names of the models that ship").set_defaults(run=_models_list)
+    actions.add_parser("list", help="names of the models that ship or are published").set_defaults(run=_models_list)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("name", nargs="?", help="name, or path of a card (default: the shipped model)")
     show.set_defaults(run=_models_show)
+    fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
+    fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
+    fetch.set_defaults(run=_models_fetch)
     convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
     convert.add_argument("card", help="path of a card or of the folder that holds it")
     convert.set_defaults(run=_models_convert)
 
 
 def _models_list(arguments) -> int:
-    from . import weights
+    from . import spec, weights
+    from .weights import published
 
     for name in weights.available():
         default = "  (default)" if name == weights.DEFAULT else ""
         print(f"{name}{default}  {weights.card(name).table.get('description', '')}".rstrip())
+    for name in spec.published_names():
+        which = spec.published(name)
+        print(f"{name}  {published.describe(which)}, {published.LICENCE}, {published.state(which)}")
     return OK
 
 
 def _models_show(arguments) -> int:
     from . import weights
 
-    print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    if weights.is_published(arguments.name):
+        print(weights.toml(weights.about(arguments.name)), end="")
+    else:
+        print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    return OK
+
+
+def _models_fetch(arguments) -> int:
+    from . import spec, weights
+
+    print(weights.fetch(spec.published(arguments.name)))
     return OK
 
 

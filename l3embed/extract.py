@@ -16,7 +16,7 @@ from . import __version__, decode, store
 from .embed import EmbeddingModel, Job, oddities, through
 from .errors import L3EmbedError, UsageError, reason
 from .plan import Item
-from .windows import Framing, times
+from .windows import Framing
 
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
@@ -35,17 +35,17 @@ class Result:
 
 
 def extract(
-    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True,
-    windows: str = "exact", jobs: int = 1, overwrite: bool = False,
-    tick: Callable[[str, float, float | None], None] | None = None,
+    model: EmbeddingModel, items: list[Item], folder: Path, *, jobs: int = 1, overwrite: bool = False,
+    tick: Callable[[str, float, float | None], None] | None = None, **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
+    `how`: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`. What is there already with the same
+    settings is skipped, unless `overwrite`. `tick` is called for every block
     with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings
     out of range.
     """
-    framing = model.framing(hop, center, windows)
+    framing = model.framing(**how)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     parts = _partitions(items, jobs)
@@ -68,7 +68,7 @@ def work(model, items: list[Item], folder: Path, framing: Framing, overwrite=Fal
         if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
-            pending.append(_FileJob(item, output, recipe, tick))
+            pending.append(_FileJob(item, output, recipe, framing, tick))
     for job in through(model, pending, framing):
         yield job.result
 
@@ -103,8 +103,8 @@ def _stat(item: Item) -> os.stat_result | None:
 class _FileJob(Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, tick):
-        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
+    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing, tick):
+        self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
         self.writer: store.NpzWriter | None = None
         self.recording, self.identity = None, {}
         self.result: Result | None = None
@@ -151,7 +151,7 @@ class _FileJob(Job):
             "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
-            self.writer.commit(times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
+            self.writer.commit(self.framing.times(n, front_end.rate_hz), metadata)
         except L3EmbedError as error:
             self.fail(error)
             return

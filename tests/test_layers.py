@@ -25,7 +25,7 @@ CORRIDOR = [
 WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
-         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib"}  # fmt: skip
+         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 
