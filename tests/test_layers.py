@@ -17,6 +17,7 @@ CORRIDOR = [
     "networks",
     "weights",
     "engine",
+    "quantize",
     "store",
     "plan",
     "embed",
