@@ -25,9 +25,7 @@ def cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.
     for key in (k for k in expected if not k.endswith("timestamps")):
         front_end, representation, size, clip, hop, center = key.split("/")
         weights = folder / f"openl3_audio_{representation}_synthetic.h5.gz"
-        model = load(
-            f"openl3-{representation}-music-{size}", weights=weights, front_end=front_end, precision=precision
-        )
+        model = load(f"openl3-{representation}-music-{size}", weights=weights, front_end=front_end, precision=precision)
         found, times = model.embed(
             folder / "audio" / f"{clip}.wav", hop=float(hop.removeprefix("hop")), center=center == "center1"
         )
