@@ -100,18 +100,19 @@ def _add_extract(commands) -> None:
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
-    add(
-        "--front-end",
-        metavar="NAME",
-        help="OpenL3 models: training, kapre-0.1.4, openl3-0.4-kapre or openl3-0.4-librosa",
-    )
+    add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa")
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
     add("--timestamps", choices=["exact", "openl3"], default="exact",
         help="exact: where the windows are; openl3: multiples of the hop, which may be elsewhere")  # fmt: skip
-    add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
+    add("--windows", choices=["exact", "shared"], default="exact",
+        help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
+        "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
+    add("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto",
+        help="auto: bf16 where the device has it; int8: of models that were quantised")  # fmt: skip
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: an NVIDIA device, through Keras")
     add("--format", choices=["npz"], default="npz", help="of the results")
-    add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
+    add("--batch", type=int, metavar="N", help="windows computed at a time (default: what suits the device)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="recordings worked on at a time (default: one a processor)")  # fmt: skip
     add("--overwrite", action="store_true", help="compute again what is done")
@@ -126,20 +127,19 @@ def _extract(arguments) -> int:
     started = time.monotonic()
     model = embed.load(
         arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
-        precision=arguments.precision, batch=arguments.batch,
+        precision=arguments.precision, batch=arguments.batch, device=arguments.device,
     )  # fmt: skip
-    model.recipe(
-        arguments.hop, arguments.center, arguments.timestamps
-    )  # a wrong setting ends here, before anything is made
+    how = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
+    framing = model.framing(**how)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     summary = extract.Summary(keep_results=arguments.json)
+    _say_hop(framing.hop / model.spec.front_end.rate_hz, arguments.hop)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
         results = extract.extract(
-            model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
-            timestamps=arguments.timestamps, overwrite=arguments.overwrite, tick=progress.tick,
+            model, found.items, folder, **how, jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick,
         )  # fmt: skip
         for result in itertools.chain(refused, results):
             summary.add(result)
@@ -151,6 +151,11 @@ def _extract(arguments) -> int:
     else:
         _print_summary(total, folder, found.n_ignored)
     return SOME_FAILED if total["failed"] else OK
+
+
+def _say_hop(hop_s: float, wanted: float) -> None:
+    if abs(hop_s - wanted) > 1e-4 * wanted:
+        print(f"l3embed: hop is {hop_s:.4f} s: {wanted} s, rounded to the grid of shared windows", file=sys.stderr)
 
 
 def _report(result, progress) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, decode, store, windows
+from . import __version__, decode, store
 from .embed import EmbeddingModel, Job, oddities, through
 from .errors import L3EmbedError, UsageError, reason
 from .plan import Item
+from .windows import Framing
 
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
@@ -34,41 +35,41 @@ class Result:
 
 
 def extract(
-    model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    timestamps: str = "exact", overwrite: bool = False,
-    tick: Callable[[str, float, float | None], None] | None = None,
+    model: EmbeddingModel, items: list[Item], folder: Path, *, jobs: int = 1, overwrite: bool = False,
+    tick: Callable[[str, float, float | None], None] | None = None, **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
-    number of jobs out of range.
+    `how`: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`. What is there already with the same
+    settings is skipped, unless `overwrite`. `tick` is called for every block
+    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings
+    out of range.
     """
-    recipe = model.recipe(hop, center, timestamps)
+    framing = model.framing(**how)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     parts = _partitions(items, jobs)
     if jobs == 1:
         for part in parts:
-            yield from work(model, part, folder, recipe, overwrite, tick)
+            yield from work(model, part, folder, framing, overwrite, tick)
         return
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, recipe, overwrite, tick) for part in parts):
+    for results in pool(delayed(_work_list)(model, part, folder, framing, overwrite, tick) for part in parts):
         yield from results
 
 
-def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
+def work(model, items: list[Item], folder: Path, framing: Framing, overwrite=False, tick=None) -> Iterator[Result]:
     """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    pending = []
+    recipe, pending = model.recipe(framing), []
     for item in items:
         output = folder / item.output
         if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
-            pending.append(_FileJob(item, output, recipe, tick))
-    for job in through(model, pending, model.framing(recipe["hop_samples"], recipe["center"])):
+            pending.append(_FileJob(item, output, recipe, framing, tick))
+    for job in through(model, pending, framing):
         yield job.result
 
 
@@ -102,8 +103,8 @@ def _stat(item: Item) -> os.stat_result | None:
 class _FileJob(Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, tick):
-        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
+    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing, tick):
+        self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
         self.writer: store.NpzWriter | None = None
         self.recording, self.identity = None, {}
         self.result: Result | None = None
@@ -149,9 +150,8 @@ class _FileJob(Job):
             **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
             "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
-        nominal_s = self.recipe["hop_s"] if self.recipe["openl3_timestamps"] else None
         try:
-            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz, nominal_s), metadata)
+            self.writer.commit(self.framing.times(n, front_end.rate_hz), metadata)
         except L3EmbedError as error:
             self.fail(error)
             return

@@ -16,7 +16,6 @@ CORRIDOR = [
     "frontend",
     "networks",
     "weights",
-    "bf16",
     "engine",
     "store",
     "plan",

@@ -18,21 +18,22 @@ from .cards import Card, write
 from .files import sha256
 
 
-def build(model: Model, as_strips: bool = False):
+def build(model: Model, as_strips: bool = False, policy: str = "float32"):
     """The Keras network of a model, untrained.
 
-    `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D), for families whose windows share computation.
+    `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D). `policy`: Keras' dtype policy, such as
+    "mixed_bfloat16".
     """
     from .. import networks
 
     family = networks.family(model.network.family)
     make = family.audio_strip_network if as_strips else family.audio_network
-    return make(model.front_end, model.network)
+    return networks.build(make, policy, model.front_end, model.network)
 
 
-def load_network(card: Card, as_strips: bool = False):
+def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
     """The card's Keras network (see `build`), weights loaded in order, every shape checked."""
-    network = build(card.model, as_strips)
+    network = build(card.model, as_strips, policy)
     set_arrays(network, read_arrays(card.file("weights")), card.path)
     return network
 
@@ -79,7 +80,7 @@ def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = 
 def add_graph(card: Card) -> Card:
     """Convert the card's weights to an OpenVINO graph beside it, and enter it in the card.
 
-    float32, batch size open; time, too, where windows share computation: one graph for windows and for strips of them.
+    float32, batch size and time open: one graph for windows and for long rows of them.
 
     By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.

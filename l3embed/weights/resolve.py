@@ -25,6 +25,7 @@ from .release import build, release, set_arrays
 
 log = logging.getLogger("l3embed")
 # The front ends that weights may have been trained with; which of them, a file tells by its filterbank or its hash.
+GRAPH = 2  # version of the conversion: what lies in the cache of another one is made anew
 TRAINED = ("kapre-0.1.4", "training")
 
 
@@ -78,7 +79,8 @@ def with_file(model: Model, file: str | os.PathLike, which: Published | None = N
         identity = sha256(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({reason(error)}): give the path of a weight file") from error
-    folder = cache_folder() / f"{model.name}-{identity[:16]}-{digest(asdict(model.network))}"
+    kind = digest({**asdict(model.network), "graph": GRAPH})
+    folder = cache_folder() / f"{model.name}-{identity[:16]}-{kind}"
     if not (folder / f"{model.name}.toml").exists():
         with alone(folder):
             if not folder.exists():
