@@ -34,7 +34,8 @@ class Card:
             raise WeightsError(f"{self.path}: has no {kind}: make it with 'l3embed models {how}'")
         entry = self.table["files"][kind]
         path = self.path.parent / entry["file"]
-        check(path, entry["sha256"])
+        cached = {"remedy": f"delete {path.parent}, and it is made again"} if "origin" in self.table else {}
+        check(path, entry["sha256"], **cached)
         return path
 
 
