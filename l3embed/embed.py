@@ -16,6 +16,7 @@ import numpy as np
 from . import decode, engine, weights, windows
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
+from .images import ImageModel
 
 CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
 SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
@@ -120,10 +121,11 @@ class EmbeddingModel:
         }  # fmt: skip
 
 
-def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel:
+def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel | ImageModel:
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
-    return EmbeddingModel(card, engine.default(), precision, batch)
+    kind = EmbeddingModel if card.model.modality == "audio" else ImageModel
+    return kind(card, engine.default(), precision, batch)
 
 
 # --- the corridor

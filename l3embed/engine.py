@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from . import bfloat16
 from .errors import UsageError, WeightsError
 from .weights import Card
 
@@ -22,7 +23,7 @@ PRECISIONS = ("auto", "f32", "bf16")
 
 
 class Engine(abc.ABC):
-    """Runs batches of rows (rows, F, T, 1) float32 -> (rows, strip, D) float32.
+    """Runs batches of rows, (rows, F, T, 1) of sound or (rows, height, width, 3), -> (rows, strip, D), all float32.
 
     A row is a window (strip 1), or the spectrogram of `strip` windows that share their computation, `step_samples` of
     the model apart. `batch` is counted in windows; `n_ahead` batches may be under way at once.
@@ -39,10 +40,10 @@ class Engine(abc.ABC):
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
         self.card, self.strip = card, strip
         self.precision = self.resolve(precision)
-        bins, frames, _ = card.model.front_end.shape
+        row = list(card.model.front_end.shape)
         if strip > 1:
-            frames += (strip - 1) * card.model.step_samples // card.model.front_end.hop_samples
-        self.shape = (-(-batch // strip), bins, frames, 1)
+            row[1] += (strip - 1) * card.model.step_samples // card.model.front_end.hop_samples
+        self.shape = (-(-batch // strip), *row)
 
     def resolve(self, precision: str) -> str:
         """What "auto" means for this engine on this machine."""
@@ -73,6 +74,8 @@ class OpenVinoEngine(Engine):
         try:
             model = core.read_model(graph)
             model.reshape(list(self.shape))
+            if self.precision == "bf16":
+                bfloat16.round_convolutions(model)
             options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
             self._compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:

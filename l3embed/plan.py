@@ -15,13 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from .decode import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .errors import reason
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .m4a .m4b .aac .ac3 .amr .wma "
-    ".wv .ape .mka".split()
-)
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ogv .3gp .ts .mts".split())
 LIST_SUFFIXES = frozenset((".txt", ".lst", ".m3u"))
 STDIN = "-"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from .errors import UsageError
 
@@ -57,6 +57,29 @@ class FrontEnd:
 
 
 @dataclass(frozen=True)
+class ImageFrontEnd:
+    """How a picture becomes the network's input. Two front ends with equal fields give equal numbers.
+
+    A shorter side above `shorter` is scaled to it; then the middle `crop` x `crop` pixels are taken.
+    """
+
+    name: str
+    version: int
+    shorter: int  # pixels
+    crop: int  # pixels
+    resample: str  # "bicubic" (low-pass where it shrinks) or "bilinear" (between four pixels, aliases)
+    values: str  # "centred": [-1, 1], whatever the size; "openl3-0.4": depends on the size, see imagefrontend.py
+    enlarges: bool  # pictures smaller than the crop; otherwise they are refused
+    upright: bool  # whether a camera's orientation tag is obeyed
+    video: str  # "frames": each with its time and aspect ratio; "openl3-0.4": squeezed, at a constant, rounded rate
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3), the network's input without the batch axis."""
+        return (self.crop, self.crop, 3)
+
+
+@dataclass(frozen=True)
 class Network:
     """Which network, and how its last map becomes a vector."""
 
@@ -70,10 +93,15 @@ class Model:
     """An embedding model: sound (or pictures) to vectors of `dim` numbers."""
 
     name: str
-    front_end: FrontEnd
+    front_end: FrontEnd | ImageFrontEnd
     network: Network
     dim: int
     weights_sha256: str  # of the file the weights came from; "" for untrained ones
+
+    @property
+    def modality(self) -> str:
+        """What the model embeds: "audio" or "image"."""
+        return "audio" if isinstance(self.front_end, FrontEnd) else "image"
 
     @property
     def step_samples(self) -> int | None:
@@ -81,7 +109,8 @@ class Model:
 
         The small family halves time three times without padding it; so do its front end's columns come, unpadded.
         """
-        return 8 * self.front_end.hop_samples if self.network.family == "l3-small" else None
+        shares = self.network.family == "l3-small" and self.modality == "audio"
+        return 8 * self.front_end.hop_samples if shares else None
 
     def fingerprint(self) -> str:
         """Hash of every field: equal fingerprints, equal vectors (up to precision)."""
@@ -105,6 +134,12 @@ _L3_MEL = {
     "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_of="magnitude"),
 }
 L3_FRONT_ENDS = tuple(_L3_MEL)
+_L3_IMAGE = {
+    "training": dict(resample="bicubic", values="centred", enlarges=True, upright=True, video="frames"),
+    "openl3-0.4": dict(
+        resample="bilinear", values="openl3-0.4", enlarges=False, upright=False, video="openl3-0.4",
+    ),
+}  # fmt: skip
 
 
 def l3_front_end(representation: str = "mel256", name: str = "training") -> FrontEnd:
@@ -119,6 +154,25 @@ def l3_front_end(representation: str = "mel256", name: str = "training") -> Fron
         mel = dict(pad_samples=(0, 0), mel_scale="", mel_of="magnitude")
         return FrontEnd(name, n_fft=512, n_mels=0, mel_norm="", **mel, **_L3)
     return FrontEnd(name, n_fft=2048, n_mels=n_mels, mel_norm="slaney", **mel, **_L3)
+
+
+def l3_image_front_end(name: str = "training") -> ImageFrontEnd:
+    """One of OpenL3's two ways to prepare pictures.
+
+    `training` is how the published weights were trained: frames scaled by ffmpeg to 256 pixels on the shorter side, a
+    square of 224 out of them (the middle one, here), values in [-1, 1]. `openl3-0.4` is what OpenL3 0.4.2 computes,
+    defects included (docs/video.md). Raises UsageError for an unknown name.
+    """
+    return ImageFrontEnd(name, 1, 256, 224, **_L3_IMAGE[_known("front end", name, _L3_IMAGE)])
+
+
+def front_end_of(table: dict) -> FrontEnd | ImageFrontEnd:
+    """The record of a card's table. What the table does not hold is None (TOML has no null)."""
+    kind = ImageFrontEnd if "crop" in table else FrontEnd
+    values = {field.name: table.get(field.name) for field in fields(kind)}
+    if kind is FrontEnd:
+        values["pad_samples"] = tuple(table["pad_samples"])
+    return kind(**values)
 
 
 def small_front_end() -> FrontEnd:
@@ -149,14 +203,23 @@ def l3_image_network(dim: int = 8192) -> Network:
     return Network("l3", 64, pools[dim])
 
 
-def openl3_model(name: str, front_end: str = "training") -> Model:
-    """A published OpenL3 audio model, ``openl3-{linear,mel128,mel256}-{music,env}-{6144,512}``."""
-    parts = name.split("-")
-    if len(parts) != 4 or parts[0] != "openl3" or parts[2] not in ("music", "env") or parts[3] not in ("6144", "512"):
+def openl3_model(name: str, front_end: str | None = None) -> Model:
+    """A published OpenL3 model; `front_end` None is "training".
+
+    Of sound ``openl3-{linear,mel128,mel256}-{music,env}-{6144,512}``, of pictures
+    ``openl3-image-{linear,mel128,mel256}-{music,env}-{8192,512}`` (named after the sound model it was trained with).
+    """
+    is_image = name.startswith("openl3-image-")
+    parts = name.removeprefix("openl3-image-" if is_image else "openl3-").split("-")
+    known = (tuple(L3_REPRESENTATIONS), ("music", "env"), ("8192" if is_image else "6144", "512"))
+    if len(parts) != 3 or any(part not in names for part, names in zip(parts, known, strict=True)):
         raise UsageError(f"unknown model {name!r}: published ones are openl3-{{linear,mel128,mel256}}-{{music,env}}-"
-                         "{6144,512}")  # fmt: skip
-    fe = l3_front_end(parts[1], front_end)
-    return Model(name, fe, l3_network(fe, int(parts[3])), int(parts[3]), "")
+                         "{6144,512} and openl3-image-{linear,mel128,mel256}-{music,env}-{8192,512}")  # fmt: skip
+    dim, front_end = int(parts[2]), front_end or "training"
+    if is_image:
+        return Model(name, l3_image_front_end(front_end), l3_image_network(dim), dim, "")
+    of_sound = l3_front_end(parts[0], front_end)
+    return Model(name, of_sound, l3_network(of_sound, dim), dim, "")
 
 
 def _known(what: str, name: str, known) -> str:

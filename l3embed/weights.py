@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 
 from .errors import MissingExtraError, UsageError, WeightsError, reason
-from .spec import FrontEnd, Model, Network, digest, openl3_model
+from .spec import Model, Network, digest, front_end_of, openl3_model
 
 DEFAULT = "l3-small-1"
 
@@ -58,7 +58,7 @@ def find(name=None, file=None, front_end=None) -> Card:
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
     if name is not None and str(name).startswith("openl3-") and not os.path.exists(name):
-        model = openl3_model(str(name), front_end or "training")
+        model = openl3_model(str(name), front_end)
         if file is None:
             raise WeightsError(
                 f"{name}: name its weight file too (--weights, or weights=): it does not ship with l3embed"
@@ -94,11 +94,10 @@ def card(name: str | os.PathLike | None = None) -> Card:
 def _read(path: Path) -> Card:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        front_end = {**table["front_end"], "pad_samples": tuple(table["front_end"]["pad_samples"])}
         network = {**table["network"], "pool": tuple(table["network"]["pool"])}
         model = Model(
             table["name"],
-            FrontEnd(**{f.name: front_end.get(f.name) for f in fields(FrontEnd)}),
+            front_end_of(table["front_end"]),
             Network(**{f.name: network[f.name] for f in fields(Network)}),
             table["dim"],
             table["files"]["weights"]["sha256"],
@@ -132,17 +131,23 @@ def check(path: Path, expected: str) -> None:
 
 
 def load_network(card: Card, as_strips: bool = False):
-    """The card's Keras audio network, weights loaded in order, every shape checked.
+    """The card's Keras network, weights loaded in order, every shape checked.
 
     `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D), for families whose windows share computation.
     """
-    from . import networks
-
-    family = networks.family(card.model.network.family)
-    build = family.audio_strip_network if as_strips else family.audio_network
-    network = build(card.model.front_end, card.model.network)
+    network = _build(card.model, as_strips)
     set_arrays(network, read_arrays(card.file("weights")), card.path)
     return network
+
+
+def _build(model: Model, as_strips: bool = False):
+    from . import networks
+
+    family = networks.family(model.network.family)
+    if model.modality == "image":
+        return family.image_network(model.network)
+    build = family.audio_strip_network if as_strips else family.audio_network
+    return build(model.front_end, model.network)
 
 
 def set_arrays(network, arrays: list, source) -> None:
@@ -186,7 +191,7 @@ def write_arrays(path: Path, arrays: list, dtype: str = "float16") -> None:
 def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
     """Write a model: its weights rounded to `dtype`, the graph converted from the rounded ones, and the card.
 
-    `arrays` are the audio network's, in order; `about` goes into the card as it is (description, licence, training).
+    `arrays` are the network's, in order; `about` goes into the card as it is (description, licence, training).
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{model.name}.h5"
@@ -245,7 +250,7 @@ def with_file(model: Model, file: str | os.PathLike) -> Card:
     folder = cache_folder() / name
     if not (folder / f"{model.name}.toml").exists():
         arrays = read_arrays(path)
-        _check_arrays(model, arrays, path)
+        set_arrays(_build(model), arrays, path)
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
             release(model, arrays, Path(temporary) / name, {}, "float32")
@@ -258,12 +263,6 @@ def with_file(model: Model, file: str | os.PathLike) -> Card:
 def cache_folder() -> Path:
     user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("L3EMBED_CACHE") or Path(user) / "l3embed")
-
-
-def _check_arrays(model: Model, arrays: list, path: Path) -> None:
-    from . import networks
-
-    set_arrays(networks.family(model.network.family).audio_network(model.front_end, model.network), arrays, path)
 
 
 def _write(path: Path, table: dict) -> Card:
