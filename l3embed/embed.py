@@ -13,13 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import decode, engine, weights, windows
+from . import decode, engine, weights
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
 from .images import ImageModel
+from .windows import GROUP, Framing, chunks, hop_samples, times
+from .windows import lead as lead_samples
 
-CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
-SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
+SHARE_UP_TO = 0.6  # of a window: windows further apart are cheaper alone than as parts of a longer one
+WINDOWS = ("exact", "shared")
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 
 
@@ -35,27 +37,25 @@ class EmbeddingModel:
 
     def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=engine.BATCH):
         self.card, self.spec = card, card.model
-        self._kind, self._batch = kind, batch
-        self._engines: dict[int, engine.Engine] = {}
-        step = self.spec.step_samples
-        first = self.engine(self.framing(step or self.spec.front_end.window_samples, True), precision)
-        self.precision = first.precision
+        self.engine = kind(card, precision=precision, batch=batch)
+        self.precision = self.engine.precision
 
-    def framing(self, hop_samples: int, center: bool) -> windows.Framing:
-        """How this model cuts recordings: in strips, where the windows of a strip share computation at this hop."""
+    def framing(self, hop: float = 0.1, center: bool = True, windows: str = "exact") -> Framing:
+        """How this model cuts recordings at a hop in seconds. Raises UsageError for settings out of range.
+
+        Overlapping windows share computation wherever that changes nothing, and where `windows` is "shared" also where
+        it only comes near; the hop is then rounded to the grid of the network's last map.
+        """
+        if windows not in WINDOWS:
+            raise UsageError(f"windows must be one of {', '.join(WINDOWS)}. Received: {windows!r}")
         window, step = self.spec.front_end.window_samples, self.spec.step_samples
-        lead = windows.lead(window, center)
-        if self._kind.can_strip and step and hop_samples % step == 0 and hop_samples <= SHARE_UP_TO * step:
-            return windows.Framing(window, hop_samples, lead, engine.STRIP, hop_samples // step)
-        return windows.Framing(window, hop_samples, lead)
-
-    def engine(self, framing: windows.Framing, precision: str | None = None) -> engine.Engine:
-        """The engine for rows of this framing, made when it is first needed."""
-        strip = framing.strip
-        if strip not in self._engines:
-            precision = precision or self.precision
-            self._engines[strip] = self._kind(self.card, precision=precision, batch=self._batch, strip=strip)
-        return self._engines[strip]
+        samples, lead = hop_samples(hop, self.spec.front_end.rate_hz), lead_samples(window, center)
+        if self.engine.can_share and step and samples <= SHARE_UP_TO * window:
+            if windows == "shared":
+                samples = max(1, round(samples / step)) * step
+            if samples % step == 0 and (windows == "shared" or self.spec.shares_exactly):
+                return Framing(window, samples, lead, samples // step, shared=True)
+        return Framing(window, samples, lead)
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class EmbeddingModel:
         """Numbers in a vector."""
         return self.spec.dim
 
-    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True):
+    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact"):
         """Embed sound.
 
         Parameters
@@ -76,6 +76,8 @@ class EmbeddingModel:
         sample_rate : Hz, of arrays; a list where they differ
         hop : seconds between windows; held in whole samples
         center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
+        windows : "exact", or "shared": computed together with their neighbours, several times faster, at a hop rounded
+            to the network's own, and for OpenL3's networks only nearly the same vectors (docs/speed.md)
 
         Returns
         -------
@@ -86,16 +88,18 @@ class EmbeddingModel:
         embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
         """
         many = isinstance(audio, list | tuple)
-        results = list(self.each(audio if many else [audio], sample_rate, hop=hop, center=center))
+        results = list(self.each(audio if many else [audio], sample_rate, hop=hop, center=center, windows=windows))
         return results if many else results[0]
 
-    def each(self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True) -> Iterator[tuple]:
+    def each(
+        self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact"
+    ) -> Iterator[tuple]:
         """The (embedding, timestamps) of many sounds, one after the other, computed in batches across them.
 
         As `embed` of a list, but only the sounds under way are in memory. `sounds` may be any iterable.
         """
         rate_hz = self.spec.front_end.rate_hz
-        framing = self.framing(windows.hop_samples(hop, rate_hz), center)
+        framing = self.framing(hop, center, windows)
         if isinstance(sample_rate, list | tuple):
             sounds = list(sounds)
             if len(sample_rate) != len(sounds):
@@ -108,20 +112,21 @@ class EmbeddingModel:
         for job in through(self, jobs, framing):
             yield job.result(framing.hop, rate_hz, self.dim)
 
-    def recipe(self, hop: float, center: bool) -> dict:
+    def recipe(self, framing: Framing) -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
         front_end = self.spec.front_end
-        hop_samples = windows.hop_samples(hop, front_end.rate_hz)
         return {
             "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
             "front_end": front_end.name, "front_end_version": front_end.version, "rate_hz": front_end.rate_hz,
-            "window_samples": front_end.window_samples,
-            "hop_samples": hop_samples, "hop_s": float(hop), "center": bool(center), "precision": self.precision,
-            "engine": self._kind.name, "shared_windows": self.framing(hop_samples, center).strip > 1,
+            "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
+            "center": framing.lead > 0, "shared_windows": GROUP if framing.shared else 1,
+            "precision": self.precision, "engine": self.engine.name,
         }  # fmt: skip
 
 
-def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH) -> EmbeddingModel | ImageModel:
+def load(
+    name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH
+) -> EmbeddingModel | ImageModel:
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
     kind = EmbeddingModel if card.model.modality == "audio" else ImageModel
@@ -131,23 +136,24 @@ def load(name=None, *, weights_file=None, front_end=None, precision="auto", batc
 # --- the corridor
 
 
-def through(model: EmbeddingModel, jobs: Iterable[Job], framing: windows.Framing) -> Iterator[Job]:
+def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Iterator[Job]:
     """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
     front_end = model.spec.front_end
-    of_rows = replace(front_end, window_samples=framing.row)  # a strip's spectrogram is that of a longer window
 
-    def chunks():
+    def rows():
         for job in jobs:
             try:
-                blocks = job.blocks(front_end.rate_hz)
-                for signal, starts, n in windows.chunks(blocks, framing, max(1, CHUNK_WINDOWS // framing.strip)):
+                for signal, starts, n in chunks(job.blocks(front_end.rate_hz), framing):
                     job.n_wanted += n
-                    yield job, spectrograms(signal, starts, of_rows)
+                    if framing.shared:  # their spectrogram is that of one longer window
+                        yield job, spectrograms(signal, starts[:1], replace(front_end, window_samples=len(signal)))
+                    else:
+                        yield job, spectrograms(signal, starts, front_end)
             except Exception as error:  # whatever it is, it is this recording's: the others go on
                 job.fail(error)
             yield job, None
 
-    for job, vectors in engine.run(model.engine(framing), chunks()):
+    for job, vectors in engine.run(model.engine, rows()):
         if vectors is None:
             job.finish(front_end)
             yield job
@@ -158,7 +164,7 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: windows.Framing
 
 
 class Job:
-    """A recording on its way through the corridor: counts its windows (of all strips) as they enter and leave."""
+    """A recording on its way through the corridor: counts windows (`Framing.step` apart) as they enter and leave."""
 
     n_wanted = n_seen = 0
 
@@ -205,7 +211,7 @@ class _ArrayJob(Job):
 
     def result(self, hop_samples: int, rate_hz: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
         embedding = np.concatenate([np.empty((0, dim), np.float32), *self.rows])
-        return embedding, windows.times(len(embedding), hop_samples, rate_hz)
+        return embedding, times(len(embedding), hop_samples, rate_hz)
 
 
 def oddities(recording) -> list[str]:

@@ -1,13 +1,14 @@
 """Spectrograms to vectors. All engines share one way of batching; each knows only how to run one full batch.
 
-Every batch has the same shape: the last one is filled up with zeros. So a window's vector does not depend on which
-windows share its batch, and a run that was interrupted ends with the same bytes as one that was not.
+Every batch of windows has the same shape: the last one is filled up with zeros. So a window's vector does not depend on
+which windows share its batch, and a run that was interrupted ends with the same bytes as one that was not.
 """
 
 from __future__ import annotations
 
 import abc
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -18,36 +19,41 @@ from .errors import UsageError, WeightsError
 from .weights import Card
 
 BATCH = 16
-STRIP = 16  # windows of a strip: a longer one saves little more and wastes more on short recordings
 PRECISIONS = ("auto", "f32", "bf16")
 
 
 class Engine(abc.ABC):
-    """Runs batches of rows, (rows, F, T, 1) of sound or (rows, height, width, 3), -> (rows, strip, D), all float32.
+    """Runs batches of rows, (rows, F, T, 1) of sound or (rows, height, width, 3), -> (rows, k, D), all float32.
 
-    A row is a window (strip 1), or the spectrogram of `strip` windows that share their computation, `step_samples` of
-    the model apart. `batch` is counted in windows; `n_ahead` batches may be under way at once.
+    A row is a window (k = 1), or the spectrogram of k windows that share their computation, `step_samples` of the model
+    apart. `batch` is counted in windows; `n_ahead` batches may be under way at once. May be used from several threads.
     """
 
     name = "engine"
     n_ahead = 1
-    can_strip = False
+    can_share = False
 
-    def __init__(self, card: Card, *, precision: str, batch: int, strip: int = 1):
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH):
         if not isinstance(batch, int) or batch < 1:
             raise UsageError(f"batch must be at least 1, a whole number. Received: {batch!r}")
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
-        self.card, self.strip = card, strip
+        self.card, self.batch = card, batch
         self.precision = self.resolve(precision)
-        row = list(card.model.front_end.shape)
-        if strip > 1:
-            row[1] += (strip - 1) * card.model.step_samples // card.model.front_end.hop_samples
-        self.shape = (-(-batch // strip), *row)
 
     def resolve(self, precision: str) -> str:
         """What "auto" means for this engine on this machine."""
         return "f32" if precision == "auto" else precision
+
+    def windows(self, row: tuple[int, int, int]) -> int:
+        """How many windows a row of this shape (F, T, 1) holds."""
+        model = self.card.model
+        longer = row[1] - model.front_end.shape[1]
+        return 1 + longer * model.front_end.hop_samples // model.step_samples if longer else 1
+
+    def shape(self, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
+        """Of a batch of such rows."""
+        return (max(1, self.batch // self.windows(row)), *row)
 
     @abc.abstractmethod
     def start(self, spectrograms: np.ndarray):
@@ -55,32 +61,29 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def finish(self, under_way) -> np.ndarray:
-        """Wait for a batch; (rows, strip, D) float32 that the caller may keep."""
+        """Wait for a batch; (rows, k, D) float32 that the caller may keep."""
 
 
 class OpenVinoEngine(Engine):
-    """The card's converted graph, on the processor. Thread-safe: every batch has a request of its own."""
+    """The card's converted graph, on the processor, compiled for every shape of batch that comes."""
 
     name = "openvino"
     n_ahead = 2
-    can_strip = True
+    can_share = True
 
-    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH, strip: int = 1):
-        super().__init__(card, precision=precision, batch=batch, strip=strip)
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH):
+        super().__init__(card, precision=precision, batch=batch)
         import openvino
 
-        graph, _ = card.file("graph"), card.file("graph_data")
-        core = openvino.Core()
+        self._graph, _ = card.file("graph"), card.file("graph_data")
+        self._core = openvino.Core()
         try:
-            model = core.read_model(graph)
-            model.reshape(list(self.shape))
-            if self.precision == "bf16":
-                bfloat16.round_convolutions(model)
-            options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
-            self._compiled = core.compile_model(model, "CPU", options)
+            self._core.read_model(self._graph)
         except RuntimeError as error:
-            raise WeightsError(f"{graph}: OpenVINO cannot run this graph: {str(error).splitlines()[-1]}") from error
-        self._idle: list = []
+            raise self._broken(error) from error
+        self._compiled: dict[tuple, object] = {}
+        self._idle: dict[tuple, list] = {}
+        self._lock = threading.Lock()
 
     def resolve(self, precision: str) -> str:
         """bf16 only where the processor computes in it; elsewhere it would be emulated or refused."""
@@ -91,16 +94,35 @@ class OpenVinoEngine(Engine):
             raise UsageError("precision bf16: this processor does not compute in bfloat16: use f32 or auto")
         return precision if precision != "auto" else "bf16" if can else "f32"
 
+    def _compile(self, shape: tuple[int, ...]):
+        with self._lock:
+            if shape not in self._compiled:
+                try:
+                    model = self._core.read_model(self._graph)
+                    model.reshape(list(shape))
+                    if self.precision == "bf16":
+                        bfloat16.round_convolutions(model)
+                    options = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+                    self._compiled[shape] = self._core.compile_model(model, "CPU", options)
+                except RuntimeError as error:
+                    raise self._broken(error) from error
+                self._idle[shape] = []
+            return self._compiled[shape], self._idle[shape]
+
+    def _broken(self, error: Exception) -> WeightsError:
+        return WeightsError(f"{self._graph}: OpenVINO cannot run this graph: {str(error).splitlines()[-1]}")
+
     def start(self, spectrograms):
-        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        compiled, idle = self._compile(spectrograms.shape)
+        request = idle.pop() if idle else compiled.create_infer_request()
         request.start_async({0: spectrograms}, share_inputs=True)
         return request, spectrograms  # the request reads the array while it runs
 
     def finish(self, under_way):
-        request, _ = under_way
+        request, spectrograms = under_way
         request.wait()
-        vectors = request.get_output_tensor(0).data.reshape(self.shape[0], self.strip, -1).copy()
-        self._idle.append(request)
+        vectors = request.get_output_tensor(0).data.reshape(len(spectrograms), -1, self.card.model.dim).copy()
+        self._idle[spectrograms.shape].append(request)
         return vectors
 
 
@@ -108,21 +130,21 @@ class KerasEngine(Engine):
     """The Keras network itself, on whatever device Keras' backend uses. Needs the train extra."""
 
     name = "keras"
-    can_strip = True
+    can_share = True
 
-    def __init__(self, card: Card, *, precision: str = "f32", batch: int = BATCH, strip: int = 1):
-        super().__init__(card, precision=precision, batch=batch, strip=strip)
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int = BATCH):
+        super().__init__(card, precision=precision, batch=batch)
         if self.precision != "f32":
             raise UsageError("the Keras engine computes in f32 only")
         from .weights import load_network
 
-        self._network = load_network(card, as_strips=strip > 1)
+        self._network = load_network(card, as_strips=card.model.step_samples is not None)
 
     def start(self, spectrograms):
         return self._network.predict_on_batch(spectrograms)
 
     def finish(self, under_way):
-        return np.asarray(under_way, np.float32).reshape(self.shape[0], self.strip, -1)
+        return np.asarray(under_way, np.float32).reshape(len(under_way), -1, self.card.model.dim)
 
 
 class PlaceholderEngine(Engine):
@@ -142,10 +164,11 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
     """Pass a stream of spectrograms through an engine in full batches, across owners, in order.
 
     `chunks` yields ``(owner, spectrograms (n, F, T, 1))``, or ``(owner, None)`` when the owner has no more; so does
-    the result, with vectors (k x strip, D) in place of spectrograms. Memory: `n_ahead` + 1 batches and one chunk.
+    the result, with vectors (windows, D) in place of spectrograms. Rows of another shape begin a new batch. Memory:
+    `n_ahead` + 1 batches and one chunk.
     """
     under_way: deque = deque()
-    batch, used, plan = np.zeros(engine.shape, np.float32), 0, []
+    batch, used, plan = None, 0, []
 
     def collect(left: int):
         while len(under_way) > left:
@@ -157,7 +180,7 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
     def launch():
         nonlocal batch, used, plan
         under_way.append((engine.start(batch) if used else None, plan))
-        batch, used, plan = np.zeros(engine.shape, np.float32), 0, []
+        batch, used, plan = None, 0, []
 
     for owner, rows in chunks:
         if rows is None:
@@ -165,6 +188,11 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
             continue
         at = 0
         while at < len(rows):
+            if used and batch.shape[1:] != rows.shape[1:]:
+                launch()
+                yield from collect(engine.n_ahead)
+            if batch is None:
+                batch = np.zeros(engine.shape(rows.shape[1:]), np.float32)
             n = min(len(batch) - used, len(rows) - at)
             batch[used : used + n] = rows[at : at + n]
             plan.append((owner, slice(used, used + n)))

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import decode, engine, imagefrontend, windows
 from .errors import AudioError, ImageError, L3EmbedError, L3EmbedWarning, UsageError, reason
-from .spec import FrontEnd, ImageFrontEnd
+from .spec import ImageFrontEnd
 from .weights import Card
 
 
@@ -68,10 +68,9 @@ class ImageModel:
         """
         items = list(images) if isinstance(images, list | tuple) else [images]
         rates = _rates(frame_rate, len(items))
-        jobs = [_ArrayJob(item, i) for i, item in enumerate(items)]
-        for _ in through(self, iter(jobs)):
-            pass
-        embedding = np.concatenate([np.empty((0, self.dim), np.float32), *(rows for job in jobs for rows in job.vectors)])
+        jobs = list(through(self, (_ArrayJob(item, i) for i, item in enumerate(items))))
+        vectors = [rows for job in jobs for rows in job.vectors]
+        embedding = np.concatenate([np.empty((0, self.dim), np.float32), *vectors])
         if rates is None:
             return embedding
         if self.spec.front_end.video == "openl3-0.4":
@@ -93,9 +92,7 @@ class ImageModel:
 
         Raises ImageError.
         """
-        job = _VideoJob(video, None if hop is None else Grid.plain(hop))
-        for _ in through(self, iter([job])):
-            pass
+        (job,) = through(self, [_VideoJob(video)], None if hop is None else Grid.plain(hop))
         return np.concatenate([np.empty((0, self.dim), np.float32), *job.vectors]), np.array(job.times)
 
     def recipe(self, grid: Grid | None = None) -> dict:
@@ -129,10 +126,8 @@ class Grid:
         return cls(float(hop_s))
 
     @classmethod
-    def of_sound(cls, front_end: FrontEnd, hop_s: float, center: bool) -> Grid:
-        rate_hz, window = front_end.rate_hz, front_end.window_samples
-        windows.lead(window, center)  # a wrong setting ends here
-        return cls(windows.hop_samples(hop_s, rate_hz), rate_hz, window, bool(center))
+    def of_sound(cls, framing: windows.Framing, rate_hz: int) -> Grid:
+        return cls(framing.hop, rate_hz, framing.window, framing.lead > 0)
 
     def time(self, i: int) -> float:
         return (i * self.hop + (0 if self.center else self.window / 2)) / self.rate_hz
@@ -183,17 +178,17 @@ def _times(time, i: int, n: int | None) -> Iterator[float]:
 # --- the corridor
 
 
-def through(model: ImageModel, jobs: Iterable) -> Iterator:
+def through(model: ImageModel, jobs: Iterable[ImageJob], grid: Grid | None = None) -> Iterator[ImageJob]:
     """Send jobs through front end and engine; yields each one when it is finished or has failed.
 
-    A job has ``rows(front_end)``, an iterator of ((H, W, 3) input of the network, times (k,) it stands for), and
-    `times`, `add`, `fail` and `finish`, as those of `embed.through`.
+    A job has ``rows(front_end, grid)``, an iterator of ((H, W, 3) input of the network, the times it stands for), and
+    `add`, `fail` and `finish`, as those of `embed.through`.
     """
 
     def chunks():
         for job in jobs:
             try:
-                for row, times in job.rows(model.spec.front_end):
+                for row, times in job.rows(model.spec.front_end, grid):
                     job.expected.append(len(times))
                     job.times += times
                     yield job, row[None]
@@ -212,7 +207,8 @@ def through(model: ImageModel, jobs: Iterable) -> Iterator:
 class ImageJob:
     """A picture or video on its way: the times of its rows, and for how many times each row under way stands."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.times: list[float] = []
         self.expected: deque[int] = deque()
 
@@ -314,7 +310,7 @@ class _ArrayJob(_Collecting):
         self.image = os.fspath(image) if isinstance(image, str | os.PathLike) else image
         super().__init__(f"{self.image}: " if isinstance(self.image, str) else f"image {index}: ")
 
-    def rows(self, front_end: ImageFrontEnd) -> Iterator[tuple]:
+    def rows(self, front_end: ImageFrontEnd, grid: Grid | None) -> Iterator[tuple]:
         pictures, notes = self._pictures(front_end)
         notes += [note for picture in pictures for note in imagefrontend.check(picture, front_end)]
         largest = 1.0
@@ -345,13 +341,13 @@ class _ArrayJob(_Collecting):
 
 
 class _VideoJob(_Collecting):
-    def __init__(self, video, grid: Grid | None):
+    def __init__(self, video):
         super().__init__(f"{os.fspath(video)}: " if isinstance(video, str | os.PathLike) else "")
-        self.video, self.grid = video, grid
+        self.video = video
 
-    def rows(self, front_end: ImageFrontEnd) -> Iterator[tuple]:
+    def rows(self, front_end: ImageFrontEnd, grid: Grid | None) -> Iterator[tuple]:
         notes: list[str] = []
-        yield from video_rows(self.video, front_end, self.grid, notes)
+        yield from video_rows(self.video, front_end, grid, notes)
         self.warn(notes)
 
 

@@ -105,12 +105,16 @@ class Model:
 
     @property
     def step_samples(self) -> int | None:
-        """The hop at which overlapping windows share all of their computation; None where they share nothing.
+        """The hop on whose grid overlapping windows can share computation: three poolings, each of two columns.
 
-        The small family halves time three times without padding it; so do its front end's columns come, unpadded.
+        None for models of pictures.
         """
-        shares = self.network.family == "l3-small" and self.modality == "audio"
-        return 8 * self.front_end.hop_samples if shares else None
+        return 8 * self.front_end.hop_samples if self.modality == "audio" else None
+
+    @property
+    def shares_exactly(self) -> bool:
+        """Whether sharing changes only rounding: time is padded nowhere, and no window has a level of its own."""
+        return self.network.family == "l3-small" and self.modality == "audio"
 
     def fingerprint(self) -> str:
         """Hash of every field: equal fingerprints, equal vectors (up to precision)."""

@@ -25,6 +25,7 @@ from .errors import MissingExtraError, UsageError, WeightsError, reason
 from .spec import Model, Network, digest, front_end_of, openl3_model
 
 DEFAULT = "l3-small-1"
+GRAPH = 2  # version of the conversion: of what lies in the cache, the rest is made anew
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ def with_file(model: Model, file: str | os.PathLike) -> Card:
         identity = sha256(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({reason(error)}): give the path of a weight file") from error
-    name = f"{model.name}-{identity[:16]}-{digest(asdict(model.network))}"
+    kind = digest({**asdict(model.network), "graph": GRAPH})
+    name = f"{model.name}-{identity[:16]}-{kind}"
     folder = cache_folder() / name
     if not (folder / f"{model.name}.toml").exists():
         arrays = read_arrays(path)

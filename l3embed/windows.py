@@ -52,41 +52,40 @@ def times(n: int, hop: int, rate_hz: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Framing:
-    """How a recording is cut. All in samples but `strip` and `every`.
+    """How a recording is cut, in samples: windows `step` apart, of which every `every`-th is asked for.
 
-    Where overlapping windows share computation they are cut as rows of `strip` windows, `hop` // `every` apart, of
-    which every `every`-th is asked for. Otherwise a row is a window.
+    `shared`: overlapping windows share computation. They are then cut in groups of up to GROUP, and a group is computed
+    as one long window; otherwise `every` is 1.
     """
 
     window: int
     hop: int
     lead: int = 0
-    strip: int = 1
     every: int = 1
+    shared: bool = False
 
     @property
-    def row(self) -> int:
-        """Samples in a row."""
-        return self.window + (self.strip - 1) * (self.hop // self.every)
+    def step(self) -> int:
+        return self.hop // self.every
 
-    @property
-    def row_hop(self) -> int:
-        return self.strip * (self.hop // self.every)
+
+GROUP = 64  # windows in a chunk: bounds memory, whatever the length of a recording
+ROUND_UP = 8  # shared windows in a last group are a multiple of it: few shapes to compile, little computed in vain
 
 
 def chunks(
-    blocks: Iterable[np.ndarray], framing: Framing, at_most: int = 64
+    blocks: Iterable[np.ndarray], framing: Framing, at_most: int = GROUP
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Group a stream of sound into chunks of rows.
+    """Group a stream of sound into chunks of windows.
 
-    Yields ``(signal (n,), starts (k,), n_windows)``, 1 <= k <= `at_most`: row j of the chunk is
-    ``signal[starts[j] : starts[j] + framing.row]``, the rows follow on from chunk to chunk, and the first `n_windows`
-    of their windows belong to the recording (the last row may reach beyond it). Memory is bounded by `at_most`
-    rows plus one block, whatever the hop. A stream without samples yields nothing.
+    Yields ``(signal (n,), starts (k,), n_windows)``, k <= `at_most`: window j of the chunk is
+    ``signal[starts[j] : starts[j] + framing.window]``, windows follow on from chunk to chunk, and the first
+    `n_windows` of a chunk belong to the recording (a last group of shared windows may reach beyond it). Memory is
+    bounded by `at_most` windows plus one block, whatever the hop. A stream without samples yields nothing.
     """
-    hop, strip = framing.row_hop, framing.strip
-    at_most = max(1, min(at_most, at_most * framing.row // hop))  # a chunk holds the sound between its rows, too
-    span = (at_most - 1) * hop + framing.row
+    step, window = framing.step, framing.window
+    group = max(1, min(at_most, at_most * window // step))  # a chunk holds the sound between its windows, too
+    span = (group - 1) * step + window
     buffer, skip, n_samples, n_done = [np.zeros(framing.lead, np.float32)], 0, 0, 0
     buffered = len(buffer[0])
     for block in blocks:
@@ -98,17 +97,17 @@ def chunks(
         buffered += len(block)
         while buffered >= span:
             signal = np.concatenate(buffer)
-            yield signal[:span], np.arange(at_most) * hop, at_most * strip
-            n_done += at_most * strip
-            # a hop longer than the row leaves samples between rows that may not have arrived yet
-            skip = max(0, at_most * hop - len(signal))
-            buffer = [signal[at_most * hop :]]
+            yield signal[:span], np.arange(group) * step, group
+            n_done += group
+            # a hop longer than the window leaves samples between windows that may not have arrived yet
+            skip = max(0, group * step - len(signal))
+            buffer = [signal[group * step :]]
             buffered = len(buffer[0])
-    wanted = (count(n_samples, framing.window, framing.hop, framing.lead) - 1) * framing.every + 1
+    wanted = (count(n_samples, window, framing.hop, framing.lead) - 1) * framing.every + 1
     rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
     while n_samples and wanted > n_done:
-        n = min(wanted - n_done, at_most * strip)
-        rows = math.ceil(n / strip)
-        yield rest[: (rows - 1) * hop + framing.row], np.arange(rows) * hop, n
-        rest = np.concatenate([rest[rows * hop :], np.zeros(span, np.float32)])
+        n = min(wanted - n_done, group)
+        k = min(-(-n // ROUND_UP) * ROUND_UP, group) if framing.shared else n
+        yield rest[: (k - 1) * step + window], np.arange(k) * step, n
+        rest = np.concatenate([rest[k * step :], np.zeros(span, np.float32)])
         n_done += n

@@ -157,7 +157,7 @@ def test_an_output_says_what_made_it(shipped, recordings, tmp_path):
     np.testing.assert_array_equal(embedding, expected[0])
     np.testing.assert_array_equal(timestamps, expected[1])
     wanted = {"model": "l3-small-1", "front_end": "log-mel", "hop_s": 0.25, "hop_samples": 8000, "center": True,
-              "precision": "f32", "engine": "openvino", "source": "0.wav", "shared_windows": False}  # fmt: skip
+              "precision": "f32", "engine": "openvino", "source": "0.wav", "shared_windows": 1}  # fmt: skip
     assert wanted.items() <= metadata.items()
     assert metadata["weights_sha256"] == shipped.card.table["files"]["weights"]["sha256"]
     assert asdict(result)["n_windows"] == len(embedding) and result.seconds == pytest.approx(0.4)

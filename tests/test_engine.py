@@ -55,20 +55,21 @@ def test_a_vector_does_not_depend_on_its_neighbours_to_the_last_bit(make):
 
 
 @pytest.mark.parametrize("name", ["openvino", "keras"])
-def test_strips_are_their_windows_wherever_they_lie_in_a_batch(name):
+def test_a_long_row_is_its_windows_wherever_it_lies_in_a_batch(name):
     if name == "keras":
         pytest.importorskip("keras")
-    kind = {"openvino": engine.OpenVinoEngine, "keras": engine.KerasEngine}[name]
-    e, fe = kind(CARD, precision="f32", batch=32, strip=8), CARD.model.front_end
+    e, fe = ENGINES[name](32), CARD.model.front_end
     bins, frames, columns = fe.n_bins, fe.n_frames, CARD.model.step_samples // fe.hop_samples
-    assert e.shape == (4, bins, frames + 7 * columns, 1)
-    strips = np.random.default_rng(0).normal(-10, 8, (5, *e.shape[1:])).astype(np.float32)
-    found = _vectors(e, [("a", strips), ("a", None)])["a"]
-    windows = [s[:, i * columns : i * columns + frames] for s in strips for i in range(8)]
-    alone = _vectors(kind(CARD, precision="f32", batch=8), [("a", np.stack(windows)), ("a", None)])["a"]
+    row = (bins, frames + 7 * columns, 1)
+    assert (e.windows(row), e.shape(row), e.shape(fe.shape)) == (8, (4, *row), (32, *fe.shape))
+    rows = np.random.default_rng(0).normal(-10, 8, (5, *row)).astype(np.float32)
+    found = _vectors(e, [("a", rows), ("a", None)])["a"]
+    windows = [s[:, i * columns : i * columns + frames] for s in rows for i in range(8)]
+    alone = _vectors(ENGINES[name](8), [("a", np.stack(windows)), ("a", None)])["a"]
     np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
-    moved = _vectors(e, [("b", strips[3:]), ("b", None), ("a", strips), ("a", None)])["a"]
-    np.testing.assert_array_equal(found, moved)
+    among = _vectors(e, [("b", np.stack(windows[:3])), ("a", rows[:2]), ("b", None), ("a", rows[2:]), ("a", None)])
+    np.testing.assert_array_equal(found, among["a"])
+    np.testing.assert_allclose(among["b"], alone[:3], rtol=1e-4, atol=1e-5 * np.abs(alone).max())
 
 
 def test_batch_sizes_agree(make):

@@ -38,14 +38,13 @@ def cut_by_hand(sound: np.ndarray, window: int, hop: int, center: bool) -> np.nd
 
 
 def gather(blocks, framing: windows.Framing, at_most: int) -> np.ndarray:
-    """(N, window): the asked windows out of all rows of all chunks."""
-    cut, step = [], framing.hop // framing.every
+    """(N, window): the asked windows out of all chunks."""
+    cut = []
     for signal, starts, n_windows in windows.chunks(blocks, framing, at_most):
-        assert 1 <= len(starts) <= at_most and 0 < n_windows <= len(starts) * framing.strip
-        rows = [signal[at : at + framing.row] for at in starts]
-        assert all(len(row) == framing.row for row in rows)
-        of_rows = [row[i * step : i * step + framing.window] for row in rows for i in range(framing.strip)]
-        cut += of_rows[:n_windows]
+        assert 1 <= n_windows <= len(starts) <= at_most
+        assert framing.shared or n_windows == len(starts)
+        assert len(signal) == starts[-1] + framing.window, "nothing beyond the last window: a group is one long window"
+        cut += [signal[at : at + framing.window] for at in starts][:n_windows]
     return np.stack(cut[:: framing.every])
 
 
@@ -71,15 +70,16 @@ def test_as_many_windows_as_openl3(seconds, frames, center, column, hop_s):
     hop=st.integers(1, 90),
     center=st.booleans(),
     at_most=st.integers(1, 9),
-    strip=st.integers(1, 5),
+    shared=st.booleans(),
     every=st.integers(1, 4),
 )
 def test_however_the_stream_is_split_the_windows_are_those_of_the_whole(
-    n, cuts, window, hop, center, at_most, strip, every
+    n, cuts, window, hop, center, at_most, shared, every
 ):
-    """Cut one by one, or as strips of windows that lie closer than the ones that are asked for."""
+    """Cut one by one, or in groups of windows that lie closer than the ones that are asked for."""
+    every = every if shared else 1
     sound, hop = np.arange(1, n + 1, dtype=np.float32), hop * every
-    framing = windows.Framing(window, hop, windows.lead(window, center), strip, every if strip > 1 else 1)
+    framing = windows.Framing(window, hop, windows.lead(window, center), every, shared)
     found = gather(split(sound, cuts), framing, at_most)
     np.testing.assert_array_equal(found, cut_by_hand(sound, window, hop, center))
     assert len(found) == windows.count(n, window, hop, framing.lead)

@@ -26,7 +26,9 @@ class Process:
 
     def __init__(self, output, path: str):
         self.expected_s, self._errors, self._recognised, self._estimated = None, [], False, False
-        self._process = _start(output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"), path)
+        self._process = _start(
+            output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"), path
+        )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 

@@ -8,7 +8,7 @@ bias, He-normal, L2 1e-5; batch normalisation with Keras' defaults. Axes (batch,
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from ..spec import FrontEnd, Network
 
@@ -25,6 +25,24 @@ def audio_network(front_end: FrontEnd, network: Network) -> keras.Model:
     inputs = keras.Input(front_end.shape, name="spectrogram")
     maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
     return keras.Model(inputs, _embedding(maps, network.pool), name="audio_network")
+
+
+def audio_strip_network(front_end: FrontEnd, network: Network) -> keras.Model:
+    """The same network with time left open: (N, F, T + 8 (k - 1), 1) -> (N, k, D), the k windows 8 columns apart.
+
+    With k = 1 it is `audio_network`. With more, a window's vector differs a little from its own: convolutions see its
+    neighbours where `audio_network` sees zeros.
+    """
+    inputs = keras.Input((front_end.n_bins, None, 1), name="spectrogram")
+    maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
+    columns = front_end.n_frames // 2 // 2 // 2  # of a window's map
+    height, width = network.pool
+    pooled = layers.MaxPooling2D((height, width), strides=(height, 1))(maps)
+    last = columns - width  # where the last pool of a window begins, after its first one
+    parts = [pooled[:, :, at : at - last or None] for at in range(0, columns, width)]  # each (N, f, k, channels)
+    vectors = ops.transpose(ops.stack(parts, axis=3), (0, 2, 1, 3, 4))
+    vectors = layers.Reshape((-1, pooled.shape[1] * len(parts) * pooled.shape[3]))(vectors)
+    return keras.Model(inputs, vectors, name="audio_strip_network")
 
 
 def image_network(network: Network) -> keras.Model:
