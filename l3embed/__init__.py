@@ -1,4 +1,4 @@
-"""Embeddings of sound: train, extract, probe and serve L3-Net.
+"""Embeddings of sound and pictures: train, extract, probe and serve L3-Net.
 
 >>> import l3embed
 >>> model = l3embed.load()                                      # the shipped model
@@ -17,15 +17,18 @@ def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16)
     Parameters
     ----------
     name : name of a shipped model (default: the shipped one), a published OpenL3 name such as
-        "openl3-mel256-music-6144" (with `weights`), or the path of a model card or of the folder that holds it
+        "openl3-mel256-music-6144" or "openl3-image-mel256-music-8192" (with `weights`), or the path of a model card or
+        of the folder that holds it
     weights : path of a weight file for that model, in place of its own
-    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"
+    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"; for those of pictures
+        "training" or "openl3-0.4"
     precision : "f32", "bf16", or "auto": bf16 where the processor computes in it, else f32
     batch : windows computed at a time
 
     Returns
     -------
-    embed.EmbeddingModel, with ``embed(audio, sample_rate, hop=0.1, center=True)``
+    embed.EmbeddingModel, with ``embed(audio, sample_rate, hop=0.1, center=True)``; for models of pictures
+    images.ImageModel, with ``embed_images(images)`` and ``embed_video(path)``
 
     Raises UsageError for unknown names and WeightsError for weights that are missing, damaged or of another network.
     """

@@ -1,9 +1,9 @@
 """Weights rounded to bfloat16 so that the errors of an output channel cancel.
 
-Rounded one by one, the weights of a convolution keep errors that do not sum to zero. The maps behind a ReLU are positive
-and have a mean, so each channel is off by that sum times the mean: most of what bfloat16 changes. Here each weight takes
-over the error of the one before it (error diffusion), and what is left of the sum is less than one step. On the
-synthetic OpenL3 weights of ../shared it takes 1 - cosine from 6e-4 to 7e-6 (tests/test_images.py).
+Rounded one by one, the weights of a convolution keep errors that do not sum to zero. The maps behind a ReLU are
+positive and have a mean, so each channel is off by that sum times the mean: most of what bfloat16 changes. Here each
+weight takes over the error of the one before it (error diffusion), and what is left of the sum is less than one step.
+On the synthetic OpenL3 weights of ../shared it takes 1 - cosine from 6e-4 to 7e-6 (tests/test_images.py).
 """
 
 from __future__ import annotations

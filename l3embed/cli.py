@@ -206,6 +206,8 @@ def _print_summary(total: dict, folder: Path, n_ignored: int) -> None:
     if n_ignored:
         parts.append(f"{n_ignored} other files ignored")
     speed = f", {total['sound_s_per_s']:.0f} s of sound per second" if total["windows"] else ""
+    if total["pictures"]:
+        speed = f", {total['pictures'] / max(total['wall_s'], 1e-3):.0f} pictures per second"
     print(f"{', '.join(parts)} in {total['wall_s']:.1f} s{speed}: {folder}")
     if total["failed"]:
         print("failed:")

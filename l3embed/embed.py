@@ -133,6 +133,14 @@ def load(
     return kind(card, engine.default(), precision, batch)
 
 
+def load_of_sound(*arguments, **how) -> EmbeddingModel:
+    """`load` for those who have sound only. Raises UsageError for a model of pictures."""
+    model = load(*arguments, **how)
+    if not isinstance(model, EmbeddingModel):
+        raise UsageError(f"{model.name} embeds pictures, and here is sound: name a model of sound")
+    return model
+
+
 # --- the corridor
 
 

@@ -148,7 +148,7 @@ class Grid:
             lead = windows.lead(self.window, self.center)
             return windows.count(n_samples, self.window, self.hop, lead), decode.sound_start(source), []
         except AudioError as error:
-            return None, 0.0, [f"its sound {reason(error)}: pictures are taken up to the end of the picture"]
+            return None, 0.0, [f"not aligned to its sound ({reason(error)}) but up to the end of its picture"]
 
 
 def sampled(pictures: Iterable[tuple[float, np.ndarray]], time, n: int | None) -> Iterator[tuple]:
@@ -159,20 +159,20 @@ def sampled(pictures: Iterable[tuple[float, np.ndarray]], time, n: int | None) -
     """
     i, shown, began = 0, None, 0.0
     for at_s, picture in pictures:
-        if shown is not None and (times := list(itertools.takewhile(lambda t: t < at_s, _times(time, i, n)))):
+        times = []
+        while shown is not None and i != n and time(i) < at_s:
+            times.append(time(i))
+            i += 1
+        if times:
             yield shown, times
-            i += len(times)
-        shown, began = picture, at_s
         if i == n:
             return
-    if shown is not None:
-        rest = _times(time, i, n)
-        if times := list(rest if n is not None else itertools.takewhile(lambda t: t <= began, rest)):
-            yield shown, times
-
-
-def _times(time, i: int, n: int | None) -> Iterator[float]:
-    return map(time, itertools.count(i) if n is None else range(i, n))
+        shown, began = picture, at_s
+    if shown is None:
+        return
+    rest = map(time, itertools.count(i) if n is None else range(i, n))
+    if times := list(rest if n is not None else itertools.takewhile(lambda t: t <= began, rest)):
+        yield shown, times
 
 
 # --- the corridor
@@ -221,7 +221,7 @@ def video_rows(source, front_end: ImageFrontEnd, grid: Grid | None, notes: list[
     largest = _largest(source, front_end)
     pictures = _open(source, front_end)
     try:
-        stream, last_s = _ticking(pictures, tick), 0.0
+        stream = _ticking(pictures, tick)
         if isinstance(pictures, decode.Still) or grid is None:
             chosen = ((picture, [at_s]) for at_s, picture in stream)
         else:

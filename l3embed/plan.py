@@ -1,9 +1,9 @@
 """What the user named -> which recordings, and where each result goes.
 
-Folders are searched recursively for media files by suffix, of the kinds that the models embed; a file that is named is taken whatever its suffix. The tree
-of results mirrors the tree of recordings below the common parent of everything that was named, so equal names in
-different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.npz` and `a.flac.npz`. Where a run has two
-models, every result says which of them it is of: `a.mp4` becomes `a_audio.npz` and `a_image.npz`.
+Folders are searched recursively for media files by suffix, of the kinds that the models embed; a file that is named is
+taken whatever its suffix. The tree of results mirrors the tree of recordings below the common parent of everything that
+was named, so equal names in different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.npz` and
+`a.flac.npz`. Where a run has two models, results say of which they are: `a.mp4` gives `a_audio.npz` and `a_image.npz`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ are checked, mixed down and resampled one at a time, so a long recording needs n
 Pictures come one at a time too, from Pillow or, of a video, from ffmpeg (`open_pictures`).
 
 Every failure is an AudioError (ImageError for pictures) whose text is one sentence without the name of the recording,
-which only the caller knows: ``f"{path}: {error}"``. What should be known about a valid result is a short phrase in `Recording.notes`.
+which only the caller knows: ``f"{path}: {error}"``. What should be known about a valid result is a short phrase
+in `notes`.
 """
 
 from __future__ import annotations
