@@ -20,7 +20,7 @@ def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16)
         "openl3-mel256-music-6144" or "openl3-image-mel256-music-8192" (with `weights`), or the path of a model card or
         of the folder that holds it
     weights : path of a weight file for that model, in place of its own
-    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"; for those of pictures
+    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"; of pictures
         "training" or "openl3-0.4"
     precision : "f32", "bf16", or "auto": bf16 where the processor computes in it, else f32
     batch : windows computed at a time
