@@ -154,13 +154,14 @@ class Grid:
 def sampled(pictures: Iterable[tuple[float, np.ndarray]], time, n: int | None) -> Iterator[tuple]:
     """``(picture, its times)`` of those pictures that are on the screen at ``time(0), time(1), ...``.
 
-    What is shown at a time is the last picture that began by then, or the first one. `n` times; with None, all up to
-    the beginning of the last picture. No more pictures are read than are needed.
+    What is shown at a time is the last picture that began by then, or the first one; a millisecond counts for nothing,
+    which is as fine as containers count. `n` times; with None, all up to the beginning of the last picture. No more
+    pictures are read than are needed.
     """
     i, shown, began = 0, None, 0.0
     for at_s, picture in pictures:
         times = []
-        while shown is not None and i != n and time(i) < at_s:
+        while shown is not None and i != n and time(i) < at_s - 1e-3:
             times.append(time(i))
             i += 1
         if times:
@@ -171,7 +172,7 @@ def sampled(pictures: Iterable[tuple[float, np.ndarray]], time, n: int | None) -
     if shown is None:
         return
     rest = map(time, itertools.count(i) if n is None else range(i, n))
-    if times := list(rest if n is not None else itertools.takewhile(lambda t: t <= began, rest)):
+    if times := list(rest if n is not None else itertools.takewhile(lambda t: t <= began + 1e-3, rest)):
         yield shown, times
 
 
@@ -326,9 +327,10 @@ class _ArrayJob(_Collecting):
         if isinstance(self.image, str):
             opened = _open(self.image, front_end)
             try:
+                pictures = np.stack([picture for _, picture in itertools.islice(opened, 1)])
                 if not isinstance(opened, decode.Still):
-                    raise UsageError("is no picture; a video goes to embed_video")
-                return np.stack([picture for _, picture in opened]), opened.notes
+                    raise UsageError("is a video: use embed_video")
+                return pictures, opened.notes
             finally:
                 opened.close()
         try:

@@ -108,7 +108,9 @@ class Video(Process):
             return "is neither a picture nor a video: neither Pillow nor ffmpeg recognises it"
         if not self._process.returncode:
             return "holds no pictures: its header is valid, but none can be decoded"
-        return f"cannot be decoded: ffmpeg (status {self._process.returncode}) does not understand its picture"
+        return (
+            f"cannot be decoded: neither Pillow nor ffmpeg (status {self._process.returncode}) understands its picture"
+        )
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
