@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "errors", "load"]
 
 
-def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16):
+def load(name=None, *, weights=None, front_end=None, precision="auto", batch=None, device="cpu"):
     """Load an embedding model.
 
     Parameters
@@ -22,8 +22,9 @@ def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16)
     weights : path of a weight file for that model, in place of its own
     front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"; of pictures
         "training" or "openl3-0.4"
-    precision : "f32", "bf16", or "auto": bf16 where the processor computes in it, else f32
-    batch : windows computed at a time
+    precision : "f32", "bf16", "int8", or "auto": bf16 where the device computes in it, else f32
+    batch : windows computed at a time (default: 16; on a GPU 256, or what its memory holds)
+    device : "cpu" (OpenVINO), or "gpu" (Keras, on an NVIDIA device that its backend sees; needs the train extra)
 
     Returns
     -------
@@ -34,4 +35,4 @@ def load(name=None, *, weights=None, front_end=None, precision="auto", batch=16)
     """
     from .embed import load
 
-    return load(name, weights_file=weights, front_end=front_end, precision=precision, batch=batch)
+    return load(name, weights_file=weights, front_end=front_end, precision=precision, batch=batch, device=device)

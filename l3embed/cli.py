@@ -114,9 +114,11 @@ def _add_extract(commands) -> None:
     add("--windows", choices=["exact", "shared"], default="exact",
         help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
         "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
-    add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
+    add("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto",
+        help="auto: bf16 where the device has it; int8: of models that were quantised")  # fmt: skip
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: an NVIDIA device, through Keras")
     add("--format", choices=["npz"], default="npz", help="of the results")
-    add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
+    add("--batch", type=int, metavar="N", help="windows computed at a time (default: what suits the device)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="recordings worked on at a time (default: one a processor)")  # fmt: skip
     add("--overwrite", action="store_true", help="compute again what is done")
@@ -158,7 +160,7 @@ def _models_and_settings(arguments) -> list[tuple]:
     """[(model, the settings of `extract.extract` for it)]: one of sound, one of pictures, or both in this order."""
     from . import embed, images
 
-    how = {"precision": arguments.precision, "batch": arguments.batch}
+    how = {"precision": arguments.precision, "batch": arguments.batch, "device": arguments.device}
     if arguments.image_model is None and (arguments.image_weights or arguments.image_front_end):
         raise UsageError("--image-weights and --image-front-end need --image-model")
     model = embed.load(arguments.model, weights_file=arguments.weights, front_end=arguments.front_end, **how)

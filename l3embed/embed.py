@@ -32,10 +32,10 @@ class EmbeddingModel:
     ----------
     card : weights.Card
     spec : spec.Model
-    precision : "f32" or "bf16"
+    precision : "f32", "bf16" or "int8"
     """
 
-    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=engine.BATCH):
+    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=None):
         self.card, self.spec = card, card.model
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision
@@ -125,12 +125,12 @@ class EmbeddingModel:
 
 
 def load(
-    name=None, *, weights_file=None, front_end=None, precision="auto", batch=engine.BATCH
+    name=None, *, weights_file=None, front_end=None, precision="auto", batch=None, device="cpu"
 ) -> EmbeddingModel | ImageModel:
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
     kind = EmbeddingModel if card.model.modality == "audio" else ImageModel
-    return kind(card, engine.default(), precision, batch)
+    return kind(card, engine.choose(device), precision, batch)
 
 
 def load_of_sound(*arguments, **how) -> EmbeddingModel:

@@ -31,7 +31,7 @@ class ImageModel:
     precision : "f32" or "bf16"
     """
 
-    def __init__(self, card: Card, kind: type[engine.Engine], precision: str = "auto", batch: int = engine.BATCH):
+    def __init__(self, card: Card, kind: type[engine.Engine], precision: str = "auto", batch: int | None = None):
         self.card, self.spec = card, card.model
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision

@@ -131,24 +131,25 @@ def check(path: Path, expected: str) -> None:
 # --- the Keras side; needs the train extra
 
 
-def load_network(card: Card, as_strips: bool = False):
+def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
     """The card's Keras network, weights loaded in order, every shape checked.
 
     `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D), for families whose windows share computation.
+    `policy`: Keras' dtype policy, such as "mixed_bfloat16".
     """
-    network = _build(card.model, as_strips)
+    network = _build(card.model, as_strips, policy)
     set_arrays(network, read_arrays(card.file("weights")), card.path)
     return network
 
 
-def _build(model: Model, as_strips: bool = False):
+def _build(model: Model, as_strips: bool = False, policy: str = "float32"):
     from . import networks
 
     family = networks.family(model.network.family)
     if model.modality == "image":
-        return family.image_network(model.network)
+        return networks.build(family.image_network, policy, model.network)
     build = family.audio_strip_network if as_strips else family.audio_network
-    return build(model.front_end, model.network)
+    return networks.build(build, policy, model.front_end, model.network)
 
 
 def set_arrays(network, arrays: list, source) -> None:

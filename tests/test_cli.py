@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_a_recording_that_grows_while_it_is_read(recordings, tmp_path, capsys, m
         return original(*arguments)
 
     monkeypatch.setattr(embed, "spectrograms", growing)
-    monkeypatch.setattr(embed, "CHUNK_WINDOWS", 1)
+    monkeypatch.setattr(embed, "chunks", partial(embed.chunks, at_most=1))
     write(path, tone(5, 16_000), 16_000)
     assert cli.main(["extract", str(path), "-o", str(tmp_path / "out")]) == 1
     assert "0.wav: failed: changed while it was being read" in capsys.readouterr().err

@@ -17,7 +17,6 @@ CORRIDOR = [
     "imagefrontend",
     "networks",
     "weights",
-    "bfloat16",
     "engine",
     "images",
     "store",

@@ -18,3 +18,15 @@ def family(name: str):
     except ImportError as error:
         raise MissingExtraError("building a network", "train") from error
     return import_module(f".{FAMILIES[name]}", __name__)
+
+
+def build(function, policy: str, *arguments):
+    """What `function` builds under one of Keras' dtype policies: a setting of the process, put back afterwards."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return function(*arguments)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,119 @@
+"""Spectrograms to vectors. All engines share one way of batching; each knows only how to run one full batch.
+
+Every batch of windows has the same shape: the last one is filled up with zeros. So a window's vector does not depend on
+which windows share its batch, and a run that was interrupted ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..errors import UsageError
+from ..weights import Card
+
+PRECISIONS = ("auto", "f32", "bf16", "int8")
+
+
+class Engine(abc.ABC):
+    """Runs batches of rows, (rows, F, T, 1) of sound or (rows, height, width, 3), -> (rows, k, D), all float32.
+
+    A row is a window (k = 1), or the spectrogram of k windows that share their computation, `step_samples` of the model
+    apart. `batch` is counted in windows (None: what suits the engine); `n_ahead` batches may be under way at once.
+    May be used from several threads.
+    """
+
+    name = "engine"
+    n_ahead = 1
+    can_share = False
+    usual_batch = 16
+
+    def __init__(self, card: Card, *, precision: str = "auto", batch: int | None = None):
+        if batch is not None and (not isinstance(batch, int) or batch < 1):
+            raise UsageError(f"batch must be at least 1, a whole number. Received: {batch!r}")
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
+        self.card, self.batch = card, batch or self.usual_batch
+        self.precision = self.resolve(precision)
+
+    def resolve(self, precision: str) -> str:
+        """What "auto" means for this engine on this machine."""
+        return "f32" if precision == "auto" else precision
+
+    def windows(self, row: tuple[int, int, int]) -> int:
+        """How many windows a row of this shape (F, T, 1) holds."""
+        model = self.card.model
+        longer = row[1] - model.front_end.shape[1]
+        return 1 + longer * model.front_end.hop_samples // model.step_samples if longer else 1
+
+    def shape(self, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
+        """Of a batch of such rows."""
+        return (max(1, self.batch // self.windows(row)), *row)
+
+    @abc.abstractmethod
+    def start(self, spectrograms: np.ndarray):
+        """Begin a batch; returns what `finish` needs."""
+
+    @abc.abstractmethod
+    def finish(self, under_way) -> np.ndarray:
+        """Wait for a batch; (rows, k, D) float32 that the caller may keep."""
+
+
+class PlaceholderEngine(Engine):
+    """A fixed linear map of the mean spectrum: for testing what surrounds an engine, in milliseconds."""
+
+    name = "placeholder"
+
+    def start(self, spectrograms):
+        return spectrograms.mean(axis=(2, 3))
+
+    def finish(self, under_way):
+        rows = np.arange(under_way.shape[1] * self.card.model.dim).reshape(under_way.shape[1], -1)
+        return (under_way @ np.cos(rows)).astype(np.float32)[:, None]
+
+
+def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
+    """Pass a stream of spectrograms through an engine in full batches, across owners, in order.
+
+    `chunks` yields ``(owner, spectrograms (n, F, T, 1))``, or ``(owner, None)`` when the owner has no more; so does
+    the result, with vectors (windows, D) in place of spectrograms. Rows of another shape begin a new batch. Memory:
+    `n_ahead` + 1 batches and one chunk.
+    """
+    under_way: deque = deque()
+    batch, used, plan = None, 0, []
+
+    def collect(left: int):
+        while len(under_way) > left:
+            handle, owners = under_way.popleft()
+            vectors = engine.finish(handle) if handle is not None else None
+            for owner, rows in owners:
+                yield owner, None if rows is None else vectors[rows].reshape(-1, vectors.shape[-1])
+
+    def launch():
+        nonlocal batch, used, plan
+        under_way.append((engine.start(batch) if used else None, plan))
+        batch, used, plan = None, 0, []
+
+    for owner, rows in chunks:
+        if rows is None:
+            plan.append((owner, None))
+            continue
+        at = 0
+        while at < len(rows):
+            if used and batch.shape[1:] != rows.shape[1:]:
+                launch()
+                yield from collect(engine.n_ahead)
+            if batch is None:
+                batch = np.zeros(engine.shape(rows.shape[1:]), np.float32)
+            n = min(len(batch) - used, len(rows) - at)
+            batch[used : used + n] = rows[at : at + n]
+            plan.append((owner, slice(used, used + n)))
+            used, at = used + n, at + n
+            if used == len(batch):
+                launch()
+                yield from collect(engine.n_ahead)
+    launch()
+    yield from collect(0)
