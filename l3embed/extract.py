@@ -5,6 +5,7 @@ Every input gives one result or one failure; none is lost.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -181,9 +182,10 @@ class _PictureJob(images.ImageJob, _FileJob):
     """A picture or video on its way into a file of its own."""
 
     def rows(self, front_end, grid: Grid | None):
-        self.identity = store.identity(self.item.recording)  # before it is read: a change since then shows
-        tick = self.tick and partial(self.tick, self.item.source)
-        yield from images.video_rows(self.item.recording, front_end, grid, self.notes, tick)
+        source, tick = self.item.recording, self.tick and partial(self.tick, self.item.source)
+        with contextlib.closing(images.open_for(front_end, source)) as pictures:
+            self.identity = store.identity(source)  # before it is read: a change since then shows
+            yield from images.rows_of(pictures, source, front_end, grid, self.notes, tick)
         self.notes = list(dict.fromkeys(self.notes))
 
     @property

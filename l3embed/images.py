@@ -5,6 +5,7 @@ Every picture or video gives one result or one failure; none is lost. A video's 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import numbers
 import os
@@ -214,14 +215,16 @@ class ImageJob:
         self.expected: deque[int] = deque()
 
 
-def video_rows(source, front_end: ImageFrontEnd, grid: Grid | None, notes: list[str], tick=None) -> Iterator[tuple]:
-    """Rows of a picture or video for `through`. What should be known about the result is appended to `notes`.
+def rows_of(
+    pictures: decode.Still | decode.Video, source, front_end: ImageFrontEnd, grid: Grid | None, notes: list[str],
+    tick=None,
+) -> Iterator[tuple]:  # fmt: skip
+    """Rows of an opened picture or video for `through`; closes it. What should be known is appended to `notes`.
 
     `tick` is called with (seconds since the last picture, the duration that the header promises).
     """
-    largest = _largest(source, front_end)
-    pictures = _open(source, front_end)
     try:
+        largest = None if isinstance(pictures, decode.Still) else _largest(source, front_end)
         stream = _ticking(pictures, tick)
         if isinstance(pictures, decode.Still) or grid is None:
             chosen = ((picture, [at_s]) for at_s, picture in stream)
@@ -249,7 +252,8 @@ def _ticking(pictures, tick) -> Iterator[tuple]:
             last_s = at_s
 
 
-def _open(source, front_end: ImageFrontEnd):
+def open_for(front_end: ImageFrontEnd, source) -> decode.Still | decode.Video:
+    """A picture or video, opened as this front end wants it. Raises ImageError."""
     return decode.open_pictures(
         source, front_end.shorter, front_end.crop, upright=front_end.upright,
         as_openl3=front_end.video == "openl3-0.4",
@@ -257,23 +261,19 @@ def _open(source, front_end: ImageFrontEnd):
 
 
 def _largest(source, front_end: ImageFrontEnd) -> float | None:
-    """By what OpenL3 0.4 divides a video: the largest value of all of it. None: of a picture, or not at all.
+    """By what OpenL3 0.4 divides a video: the largest value of all of it. None: it is not divided.
 
     It takes a pass of its own, which ends at the first white pixel.
     """
     if front_end.values != "openl3-0.4":
         return None
-    pictures, largest = _open(source, front_end), 1.0
-    try:
-        if isinstance(pictures, decode.Still):
-            return None
+    largest = 1.0
+    with contextlib.closing(open_for(front_end, source)) as pictures:
         for _, picture in pictures:
             largest = max(largest, imagefrontend.top(imagefrontend.prepare(picture, front_end), front_end))
             if largest == 255:
                 break
-        return largest
-    finally:
-        pictures.close()
+    return largest
 
 
 class _Collecting(ImageJob):
@@ -325,7 +325,7 @@ class _ArrayJob(_Collecting):
     def _pictures(self, front_end: ImageFrontEnd) -> tuple[np.ndarray, list[str]]:
         """(N, H, W, 3)"""
         if isinstance(self.image, str):
-            opened = _open(self.image, front_end)
+            opened = open_for(front_end, self.image)
             try:
                 pictures = np.stack([picture for _, picture in itertools.islice(opened, 1)])
                 if not isinstance(opened, decode.Still):
@@ -349,7 +349,7 @@ class _VideoJob(_Collecting):
 
     def rows(self, front_end: ImageFrontEnd, grid: Grid | None) -> Iterator[tuple]:
         notes: list[str] = []
-        yield from video_rows(self.video, front_end, grid, notes)
+        yield from rows_of(open_for(front_end, self.video), self.video, front_end, grid, notes)
         self.warn(notes)
 
 

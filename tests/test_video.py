@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from l3embed import decode
-from l3embed.decode.video import _each_once
+from l3embed.decode.video import each_once
 from l3embed.errors import ImageError
 from l3embed.images import sampled
 
@@ -34,7 +34,7 @@ def stairs(path: Path, n: int = 10, size: str = "320x240", rate: str = "10", **h
 
 def uneven(path: Path, milliseconds: str, **how) -> Path:
     """The same, the N-th picture at a time of its own."""
-    option = {_each_once(): "passthrough", "enc_time_base": "1:1000"}
+    option = {each_once(decode.ffmpeg_binary()): "passthrough", "enc_time_base": "1:1000"}
     return stairs(path, filters=f"settb=1/1000,setpts='{milliseconds}'", **option, **how)
 
 

@@ -25,7 +25,7 @@ from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command
 from .kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
 from .pictures import Still, open_still
-from .source import Source, interrupts_wait
+from .source import CHANGED, Source, interrupts_wait
 from .video import Video, sound_start
 
 __all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Recording", "Still", "Video", "ffmpeg_binary",
@@ -36,7 +36,6 @@ BLOCK_S = 1.0  # long enough that Python's cost per block vanishes, short enough
 MIN_S = 0.001  # below this a recording holds no spectrum worth the name; a broken export rather than a sound
 _BLOCK_VALUES = 1 << 22  # bound of a block whatever rate and channel count a damaged header claims
 _RATIO = 10_000  # between two rates: 5 Hz to 480 MHz at 48 kHz; far beyond it soxr hangs or takes all memory (measured)
-_CHANGED = "changed while it was being read: run again when the recording is complete"
 
 
 def open_recording(source: str | os.PathLike | bytes | io.IOBase, rate_hz: int) -> Recording:
@@ -180,7 +179,7 @@ class Recording:
 
     def _check_unchanged(self) -> None:
         if self._source and self._source.changed():
-            raise AudioError(_CHANGED) from None
+            raise AudioError(CHANGED) from None
 
 
 def _resampled(blocks: Iterable[np.ndarray], from_hz: float, to_hz: float) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from ..errors import AudioError, ImageError, reason
-from .source import Source
+from .source import CHANGED, Source
 
 # Known by their first bytes. Pillow also knows formats that it tells by a guess, and some (MPEG) that it cannot decode.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -34,6 +34,8 @@ class Still:
     def __iter__(self):
         try:
             array = self._array()
+            if self._source.changed():
+                raise ImageError(CHANGED)
         except ImageError:
             raise
         except MemoryError:

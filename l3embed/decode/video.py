@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ImageError
 from .ffmpeg import TRUNCATED, Process, ffmpeg_binary, ffmpeg_command
-from .source import Source
+from .source import CHANGED, Source
 
 
 class Video(Process):
@@ -88,6 +88,8 @@ class Video(Process):
 
     def _finish(self, n: int, last_s: float | None) -> None:
         said = self._said()
+        if self._source.changed():
+            raise ImageError(CHANGED)
         if not n:
             raise ImageError(self._failure(said))
         if self._process.returncode:
@@ -134,7 +136,9 @@ def _graph(shorter: int, crop: int, as_openl3: bool):
     factor = f"if(gt({side},{shorter}),{shorter}/{side},if(lt({side},{crop}),{crop}/{side},1))"
     size = [f"max({crop},round({length}*{factor}))" for length in ("iw*sar", "ih")]
     pictures = pictures.filter("scale", *size, flags="bicubic").filter("format", "rgb24").filter("crop", crop, crop)
-    return pictures.filter("showinfo").output("pipe:1", format="rawvideo", **{_each_once(): "passthrough"})
+    return pictures.filter("showinfo").output(
+        "pipe:1", format="rawvideo", **{each_once(ffmpeg_binary()): "passthrough"}
+    )
 
 
 def sound_start(source) -> float:
@@ -155,9 +159,9 @@ def sound_start(source) -> float:
 
 
 @lru_cache
-def _each_once() -> str:
+def each_once(binary: str) -> str:
     """The option that lets every picture through, once: -vsync until ffmpeg 5.0, -fps_mode since, only that since 8."""
     import subprocess
 
-    said = subprocess.run([ffmpeg_binary(), "-hide_banner", "-h", "long"], capture_output=True, check=False).stdout
+    said = subprocess.run([binary, "-hide_banner", "-h", "long"], capture_output=True, check=False).stdout
     return "fps_mode" if b"\n-fps_mode" in said else "vsync"
