@@ -1,6 +1,7 @@
 """Image models: parity with OpenL3 0.4.2, arrays and lists, folders, sound and pictures together."""
 
 import json
+import os
 import shutil
 import tracemalloc
 from dataclasses import replace
@@ -77,6 +78,13 @@ def test_parity_with_openl3(published, fixtures):
             assert found.shape == expected[key].shape and found.dtype == np.float32
             assert _cosine(found, expected[key]) >= cosine
             assert np.linalg.norm(found - expected[key]) <= relative * np.linalg.norm(expected[key])
+
+
+def test_the_switch_matters(published, fixtures):
+    """The two front ends differ by far more than rounding: the parity above is that of the switch."""
+    path = fixtures / "openl3" / "images" / "coffee.png"
+    right, openl3 = (published(512, name).embed_images(path) for name in (None, "openl3-0.4"))
+    assert 0.9 < _cosine(right, openl3) < 0.995
 
 
 def test_graph_and_keras_network_agree(published):
@@ -205,6 +213,18 @@ def test_video_as_openl3(model, tmp_path):
     np.testing.assert_allclose(levels, np.arange(1, 6) / 5, atol=0.015)
 
 
+@pytest.mark.parametrize("front_end", ["training", "openl3-0.4"])
+def test_videos_and_pictures_as_bytes_and_file_objects(front_end, tmp_path):
+    model = _placeholder(front_end)
+    Image.fromarray(scenery(300, 260)).save(tmp_path / "a.png")
+    for path in (stairs(tmp_path / "a.mkv", n=3), tmp_path / "a.png"):
+        expected = model.embed_video(path)
+        with open(path, "rb") as file:
+            for source in (path.read_bytes(), file):
+                for a, b in zip(model.embed_video(source), expected, strict=True):
+                    np.testing.assert_array_equal(a, b)
+
+
 def test_wrong_hops(model, tmp_path):
     path = stairs(tmp_path / "a.mkv", n=1)
     for hop in (0, -1, float("nan"), float("inf"), "0.1", True):
@@ -280,6 +300,20 @@ def test_done_is_skipped_and_another_recipe_is_not(model, folder, tmp_path):
     assert n_skipped(grid=images.Grid.plain(0.25)) == 0
     assert n_skipped(model=_placeholder("openl3-0.4")) == 0
     assert n_skipped(model=_placeholder("openl3-0.4"), overwrite=True) == 0
+
+
+def test_pipes_links_and_folders_in_disguise(model, tmp_path):
+    """None of them holds up the run."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "folder.jpg").mkdir()
+    Image.fromarray(scenery(300, 300)).save(tmp_path / "zebra.png")
+    results = list(extract.extract(model, _items(tmp_path, "image"), tmp_path / "out"))
+    errors = {Path(r.source).name: r.error for r in results}
+    assert errors == {
+        "link.png": "does not exist", "zebra.png": None,
+        "pipe.jpg": "is not a regular file but a pipe or a device: save it to a file first",
+    }  # fmt: skip
 
 
 def test_jobs_change_nothing(model, folder, tmp_path):
