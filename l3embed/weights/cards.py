@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, WeightsError
-from ..spec import FrontEnd, Model, Network
+from ..spec import Model, Network, front_end_of
 from .files import check, sha256
 
 DEFAULT = "l3-small-1"
@@ -72,11 +72,10 @@ def card(name: str | os.PathLike | None = None) -> Card:
 def read(path: Path) -> Card:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        front_end = {**table["front_end"], "pad_samples": tuple(table["front_end"]["pad_samples"])}
         network = {**table["network"], "pool": tuple(table["network"]["pool"])}
         model = Model(
             table["name"],
-            FrontEnd(**{f.name: front_end.get(f.name) for f in fields(FrontEnd)}),
+            front_end_of(table["front_end"]),
             Network(**{f.name: network[f.name] for f in fields(Network)}),
             table["dim"],
             table["files"]["weights"]["sha256"],
