@@ -104,7 +104,13 @@ def _add_extract(commands) -> None:
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
     add("--precision", choices=["auto", "f32", "bf16"], default="auto", help="auto: bf16 where the processor has it")
-    add("--format", choices=["npz"], default="npz", help="of the results")
+    add(
+        "--format",
+        choices=["npz", "store"],
+        default="npz",
+        help="npz: a file for each recording; store: shards and a manifest, for corpora (needs the store extra)",
+    )
+    add("--dtype", choices=["float32", "float16"], default="float32", help="of the vectors in a store")
     add("--batch", type=int, default=16, metavar="N", help="windows computed at a time (default: 16)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="recordings worked on at a time (default: one a processor)")  # fmt: skip
@@ -131,7 +137,7 @@ def _extract(arguments) -> int:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
         results = extract.extract(
             model, found.items, folder, hop=arguments.hop, center=arguments.center, jobs=arguments.jobs,
-            overwrite=arguments.overwrite, tick=progress.tick,
+            overwrite=arguments.overwrite, tick=progress.tick, format=arguments.format, dtype=arguments.dtype,
         )  # fmt: skip
         for result in itertools.chain(refused, results):
             summary.add(result)

@@ -19,6 +19,7 @@ from .frontend import spectrograms
 
 CHUNK_WINDOWS = 64  # windows whose spectrograms are made at a time: bounds memory, whatever the length of a file
 SHARE_UP_TO = 6  # steps in a hop: windows further apart are cheaper alone than as part of a strip
+NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 
 
@@ -117,6 +118,7 @@ class EmbeddingModel:
             "window_samples": front_end.window_samples,
             "hop_samples": hop_samples, "hop_s": float(hop), "center": bool(center), "precision": self.precision,
             "engine": self._kind.name, "shared_windows": self.framing(hop_samples, center).strip > 1,
+            "numerics": NUMERICS,
         }  # fmt: skip
 
 

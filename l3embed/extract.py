@@ -1,4 +1,4 @@
-"""Folders of recordings: plan -> work(partition) -> results, each recording into a file of its own.
+"""Folders of recordings: plan -> work(partition) -> results, in files or in a store.
 
 Every input gives one result or one failure; none is lost.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from . import __version__, decode, store, windows
 from .embed import EmbeddingModel, Job, oddities, through
-from .errors import L3EmbedError, UsageError, reason
+from .errors import L3EmbedError, StoreError, UsageError, reason
 from .plan import Item
 
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
@@ -25,7 +25,7 @@ class Result:
     """What became of one recording."""
 
     source: str
-    output: str | None  # None where it failed
+    output: str | None  # file, or folder of the store; None where it failed
     error: str | None = None
     skipped: bool = False  # it was done already, with the same settings
     n_windows: int = 0
@@ -35,40 +35,57 @@ class Result:
 
 def extract(
     model: EmbeddingModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None, format: str = "npz",
+    dtype: str = "float32",
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for a hop or a
-    number of jobs out of range.
+    `format` is "npz" or "store", which may keep vectors as `dtype` "float16". What is there already with the same
+    settings is skipped, unless `overwrite`. `tick` is called for every block with its source, its seconds, and the
+    seconds that the source's header promises. Raises UsageError for settings out of range, StoreError for a store that
+    cannot be used; what a full disk keeps a store from finishing ends the run.
     """
     recipe = model.recipe(hop, center)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
-    parts = _partitions(items, jobs)
+    with store.writing(folder, recipe, format, dtype) as out:
+        how = (model, out, recipe, overwrite, tick)
+        yield from _in_parallel(_partitions(items, jobs), jobs, how)
+
+
+def _in_parallel(parts: Iterator[list[Item]], jobs: int, how: tuple) -> Iterator[Result]:
     if jobs == 1:
         for part in parts:
-            yield from work(model, part, folder, recipe, overwrite, tick)
+            yield from work(part, *how)
         return
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, recipe, overwrite, tick) for part in parts):
+    for results in pool(delayed(_work_list)(part, *how) for part in parts):
         yield from results
 
 
-def work(model, items: list[Item], folder: Path, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
-    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    pending = []
+def work(items: list[Item], model, out, recipe: dict, overwrite=False, tick=None) -> Iterator[Result]:
+    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this.
+
+    `out` is what `store.writing` gives.
+    """
+    pending, again = {}, []
     for item in items:
-        output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, item.recording):
-            yield Result(item.source, str(output), skipped=True)
-        else:
-            pending.append(_FileJob(item, output, recipe, tick))
-    for job in through(model, pending, model.framing(recipe["hop_samples"], recipe["center"])):
+        try:
+            if not overwrite and out.has(item):
+                yield Result(item.source, out.output(item), skipped=True)
+            elif out.content(item) in pending:  # a copy: once its like is there, nothing is to be computed
+                again.append(item)
+            else:
+                pending[out.content(item)] = _FileJob(item, out, recipe, tick)
+        except L3EmbedError as error:
+            yield Result(item.source, None, error=reason(error))
+    for job in through(model, pending.values(), model.framing(recipe["hop_samples"], recipe["center"])):
         yield job.result
+    out.settle()
+    if again:
+        yield from work(again, model, out, recipe, overwrite, tick)
 
 
 def _work_list(*args) -> list[Result]:
@@ -99,18 +116,18 @@ def _stat(item: Item) -> os.stat_result | None:
 
 
 class _FileJob(Job):
-    """A recording on its way into a file of its own; errors become a failed result."""
+    """A recording on its way to where it is kept; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, tick):
-        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
-        self.writer: store.NpzWriter | None = None
+    def __init__(self, item: Item, out: store.NpzFolder | store.CorpusWriter, recipe: dict, tick):
+        self.item, self.out, self.recipe, self.tick = item, out, recipe, tick
+        self.writer: store.NpzWriter | store.ClipWriter | None = None
         self.recording, self.identity = None, {}
         self.result: Result | None = None
         self.notes: list[str] = []
 
     def blocks(self, rate_hz: int):
         with decode.open_recording(self.item.recording, rate_hz) as self.recording:
-            self.identity = store.identity(self.item.recording)  # before it is read: a change since then shows
+            self.identity = self.out.identity(self.item)  # before it is read: a change since then shows
             for block in self.recording:
                 yield block
                 if self.tick:
@@ -121,7 +138,7 @@ class _FileJob(Job):
         if self.result is not None:  # it has failed since
             return
         try:
-            self.writer = self.writer or store.NpzWriter(self.output)
+            self.writer = self.writer or self.out.writer(self.item)
             self.writer.append(rows)
         except L3EmbedError as error:
             self.fail(error)
@@ -131,31 +148,28 @@ class _FileJob(Job):
             foreseen = isinstance(error, L3EmbedError | OSError)
             text = reason(error) if foreseen else f"{type(error).__name__}: {reason(error)}"
             self.result = Result(self.item.source, None, error=text)
+            if not isinstance(error, StoreError):  # then it is not the recording's fault
+                self.out.fail(self.item, text)
         if self.writer:
             self.writer.discard()
-
-    def _source_name(self) -> str:
-        """The recording's path below the common folder of all: the same wherever that folder lies."""
-        if self.item.data is not None:
-            return "stdin"
-        return os.path.join(os.path.dirname(self.item.output), os.path.basename(self.item.source))
 
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
         n = self.writer.n_rows
         metadata = {
-            **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
+            **self.recipe, **self.identity, "l3embed": __version__, "source": self.item.name,
             "seconds": round(self.recording.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
-            self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
+            said = self.writer.commit(windows.times(n, self.recipe["hop_samples"], front_end.rate_hz), metadata)
         except L3EmbedError as error:
             self.fail(error)
             return
         self.result = Result(
-            self.item.source, str(self.output), n_windows=n, seconds=self.recording.seconds, notes=tuple(self.notes)
-        )
+            self.item.source, self.out.output(self.item), n_windows=n, seconds=self.recording.seconds,
+            notes=(*self.notes, *said),
+        )  # fmt: skip
 
 
 class Summary:

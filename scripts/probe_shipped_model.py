@@ -18,6 +18,7 @@ import l3embed
 from l3embed import networks, weights
 from l3embed.embed import EmbeddingModel
 from l3embed.engine import default
+from l3embed.pooling import POOLINGS
 from probes import datasets, features, linear
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--esc10", type=Path)
     parser.add_argument("--digits", type=Path)
     parser.add_argument("--model", help="card of a model (default: the shipped one)")
-    parser.add_argument("--pooling", default="mean+max", choices=features.POOLINGS)
+    parser.add_argument("--pooling", default="mean+max", choices=POOLINGS)
     parser.add_argument("--random-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--precision", default="f32")
     parser.add_argument("--write", action="store_true", help="write the table into the model's card")

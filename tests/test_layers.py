@@ -17,15 +17,17 @@ CORRIDOR = [
     "networks",
     "weights",
     "engine",
-    "store",
     "plan",
+    "pooling",
+    "store",
     "embed",
     "extract",
 ]
 WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
-         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib"}  # fmt: skip
+         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib",
+         "pyarrow"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 
