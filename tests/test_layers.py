@@ -24,7 +24,7 @@ CORRIDOR = [
     "extract",
 ]
 WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
-DOORS = ["cli", "__main__"]
+DOORS = ["cli", "cli_store", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
          "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib",
          "pyarrow"}  # fmt: skip

@@ -46,15 +46,14 @@ class Corpus:
     def _load(self) -> None:
         for _ in range(10):
             try:
-                self._index = manifest.Index(self.folder / "manifest")
+                self.index = manifest.Index(self.folder / "manifest")
                 break
             except FileNotFoundError:  # compacted between listing and reading
                 continue
         else:
             raise StoreError(f"{self.folder}: is being changed all the time")
-        table = self._index.table()
-        states, names = table.column("status").to_pylist(), table.column("clip").to_pylist()
-        self.clips = [clip for clip, status in zip(names, states, strict=True) if status == "ok"]
+        table = self.index.table()
+        self.clips = [clip for clip, status in manifest.columns(table, "clip", "status") if status == "ok"]
         dims = set(table.column("dim").to_pylist()) - {None, 0}
         if len(dims) > 1:
             raise StoreError(f"{self.folder}: mixes vectors of {sorted(dims)} numbers")
@@ -64,11 +63,11 @@ class Corpus:
         return len(self.clips)
 
     def __repr__(self) -> str:
-        return f"<Corpus {self.path} {self.key}: {len(self)} recordings, {layout.describe(self.folder)}>"
+        return f"<Corpus {self.path} {self.key}: {len(self)} recordings, {layout.describe(self.recipe)}>"
 
     def row(self, clip: str) -> dict:
         """What the manifest says of a recording (`manifest.schema`). Raises UsageError for one without vectors."""
-        row = self._index.get(clip)
+        row = self.index.get(clip)
         if row is None:
             raise UsageError(f"{self.path}: holds no recording {clip!r}")
         if row["status"] != "ok":
@@ -139,9 +138,9 @@ class Corpus:
 
     def failed(self) -> dict[str, str]:
         """Recordings without vectors, and why."""
-        rows = self._index.rows()
-        return {row["clip"]: row["error"] for row in rows if row["status"] != "ok"}
+        rows = manifest.columns(self.index.table(), "clip", "status", "error")
+        return {clip: error for clip, status, error in rows if status != "ok"}
 
     def table(self):
         """pyarrow.Table with one row for each recording (`manifest.schema`), failures included."""
-        return self._index.table()
+        return self.index.table()

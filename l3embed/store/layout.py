@@ -96,7 +96,7 @@ def folder_of(store: Path, key: str | None = None) -> Path:
     found = [name for name in keys(store) if name.startswith(key or "")]
     if len(found) == 1:
         return Path(store) / found[0]
-    known = ", ".join(f"{name} ({describe(Path(store) / name)})" for name in keys(store))
+    known = "; ".join(f"{name} ({describe(config_of(Path(store) / name)['recipe'])})" for name in keys(store))
     if not known:
         raise StoreError(f"{store}: holds no embeddings yet")
     if key is None:
@@ -116,9 +116,8 @@ def config_of(folder: Path) -> dict:
         raise StoreError(f"{path}: cannot be read: {error}") from error
 
 
-def describe(folder: Path) -> str:
-    """A key in the user's words."""
-    recipe = config_of(folder)["recipe"]
+def describe(recipe: dict) -> str:
+    """A recipe in the user's words."""
     names = ("model", "front_end", "hop_s", "center", "precision", "dtype")
     return ", ".join(f"{name} {recipe[name]}" for name in names if name in recipe)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import StoreError, reason
 from . import layout, manifest
+from .corpus import Corpus
 from .files import naming
 from .leases import Lease
 from .shards import Shard, n_bytes, open_rows
@@ -38,17 +40,14 @@ def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 # --- show
 
 
-def show(folder: Path) -> dict:
+def show(store: str | os.PathLike, key: str) -> dict:
     """What a key holds. Plain values."""
-    index = manifest.Index(folder / "manifest")
-    rows = list(index.rows())
-    done = [row for row in rows if row["status"] == "ok"]
-    sizes = [entry.stat().st_size for entry in os.scandir(folder / "shards") if not entry.name.startswith(".")]
+    corpus = Corpus(store, key)
+    done = [row for row in manifest.columns(corpus.table(), "status", "n_rows", "seconds") if row[0] == "ok"]
     return {
-        "key": folder.name, "recipe": layout.config_of(folder)["recipe"], "recordings": len(done),
-        "vectors": sum(row["n_rows"] for row in done), "dim": max((row["dim"] or 0 for row in done), default=0),
-        "sound_s": round(sum(row["seconds"] or 0.0 for row in done), 3), "shards": len(sizes), "bytes": sum(sizes),
-        "parts": len(index.tables), "failed": {r["clip"]: r["error"] for r in rows if r["status"] != "ok"},
+        "key": key, "recipe": corpus.recipe, "recordings": len(corpus), "dim": corpus.dim,
+        "vectors": sum(n for _, n, _ in done), "sound_s": round(sum(s or 0.0 for *_, s in done), 3),
+        **_counts(corpus.folder), "failed": corpus.failed(),
     }  # fmt: skip
 
 
@@ -73,12 +72,23 @@ def verify(folder: Path) -> list[str]:
     if wrong:  # which rows count cannot be told
         return wrong
     of_shard = defaultdict(list)
-    for row in manifest.Index(folder / "manifest").rows():
-        if row["status"] == "ok" and row["n_rows"]:
-            of_shard[row["shard"]].append(row)
+    table = manifest.Index(folder / "manifest").table()
+    for status, shard, *row in manifest.columns(table, "status", "shard", *_Rows._fields):
+        if status == "ok" and shard:
+            of_shard[shard].append(_Rows(*row))
     for shard, rows in sorted(of_shard.items()):
         wrong += _verify_shard(folder / "shards" / shard, rows, recipe["dtype"])
     return wrong
+
+
+class _Rows(NamedTuple):
+    """Of a recording, as the manifest has them."""
+
+    first_row: int
+    n_rows: int
+    dim: int
+    rows_sha256: str
+    clip: str
 
 
 @contextlib.contextmanager
@@ -89,29 +99,26 @@ def _collecting(wrong: list[str]):
         wrong.append(str(error))
 
 
-def _verify_shard(path: Path, rows: list[dict], dtype: str) -> list[str]:
+def _verify_shard(path: Path, rows: list[_Rows], dtype: str) -> list[str]:
     try:
         vectors = open_rows(path, dtype)
     except StoreError as error:
         return [str(error)]
     except OSError as error:
         return [f"{path}: {reason(error)}: {len(rows)} recordings have no vectors: extract again"]
-    wrong, size = [], path.stat().st_size
-    if size != n_bytes(len(vectors), vectors.shape[1], dtype):
-        wrong.append(f"{path}: has {size} bytes, its header promises {n_bytes(*vectors.shape, dtype)}")
-    known = {}  # several recordings may share rows
-    for row in sorted(rows, key=lambda row: row["first_row"]):
-        place = row["first_row"], row["n_rows"]
-        if row["dim"] != vectors.shape[1] or not 0 <= place[0] <= sum(place) <= len(vectors):
-            wrong.append(f"{row['clip']}: its rows {place[0]} to {sum(place)} are not in {path}")
+    wrong, known = [], {}  # several recordings may share rows
+    if path.stat().st_size != n_bytes(*vectors.shape, dtype):
+        wrong.append(f"{path}: is not as long as its header promises")
+    for first, n, dim, checksum, clip in sorted(rows):
+        if dim != vectors.shape[1] or not 0 <= first <= first + n <= len(vectors):
+            wrong.append(f"{clip}: its rows {first} to {first + n} are not in {path}")
             continue
-        if place not in known:
-            known[place] = _look_through(vectors[place[0] : sum(place)])
-        checksum, n_nan = known[place]
-        if checksum != row["rows_sha256"]:
-            wrong.append(f"{row['clip']}: its vectors in {path} have changed: remove that file and extract again")
-        elif n_nan:
-            wrong.append(f"{row['clip']}: {n_nan} of its numbers are NaN or infinite")
+        if (first, n) not in known:
+            known[first, n] = _look_through(vectors[first : first + n])
+        if known[first, n][0] != checksum:
+            wrong.append(f"{clip}: its vectors in {path} have changed: remove that file and extract again")
+        elif n_odd := known[first, n][1]:
+            wrong.append(f"{clip}: {n_odd} of its numbers are NaN or infinite")
     return wrong
 
 
@@ -161,11 +168,10 @@ def compact(folder: Path) -> dict:
     """
     with Lease(folder, "alone"):
         index = manifest.Index(folder / "manifest")
-        before = _counts(folder)
-        rows = list(index.rows())
-        merged = _merge(folder, rows)
-        if merged or len(index.tables) > 1:
-            table = manifest.table_of(rows)
+        before, table = _counts(folder), index.table()
+        moved = _merge(folder, table)
+        if moved or len(index.tables) > 1:
+            table = _with_places(table, moved)
             name = manifest.write(folder / "manifest", table)
             for part in index.tables:
                 with naming(folder / "manifest" / part):
@@ -176,25 +182,74 @@ def compact(folder: Path) -> dict:
 
 
 def _counts(folder: Path) -> dict:
-    sizes = [entry.stat().st_size for entry in os.scandir(folder / "shards")]
+    sizes = [path.stat().st_size for path in (folder / "shards").glob("[!.]*.npy")]
     return {"shards": len(sizes), "bytes": sum(sizes), "parts": len(manifest.parts(folder / "manifest"))}
 
 
-def _merge(folder: Path, rows: list[dict]) -> bool:
-    """Move the rows of small and of partly dead shards into new ones, and say so in `rows`. Whether there were any."""
+Place = tuple[str, int]  # shard, first row
+
+
+def _merge(folder: Path, table) -> dict[Place, Place]:
+    """Copy the rows of small and of partly dead shards into new ones; returns where they were and where they are."""
     dtype = layout.config_of(folder)["recipe"]["dtype"]
-    places = defaultdict(list)  # (shard, first row, number of rows) -> the rows of the manifest that mean it
-    for row in rows:
-        if row["status"] == "ok" and row["n_rows"]:
-            places[row["shard"], row["first_row"], row["n_rows"]].append(row)
-    old = _worth_merging(folder, places, dtype)
-    new = None
-    for place in sorted(p for p in places if p[0] in old):
-        new = new or Shard(folder / "shards", dtype)
-        _move(folder, place, places[place], new, dtype)
-        if new.kept_bytes >= MERGE_UP_TO:
+    names = ("shard", "first_row", "n_rows", "rows_sha256", "status")
+    live = sorted({row[:4] for row in manifest.columns(table, *names) if row[0] and row[4] == "ok"})
+    old = _worth_merging(folder, live, dtype)
+    moved, new = {}, None
+    try:
+        for shard, first, n, checksum in live:
+            if shard not in old:
+                continue
+            new = new or Shard(folder / "shards", dtype)
+            moved[shard, first] = (new.path.name, new.n_kept)
+            _copy(folder / "shards" / shard, slice(first, first + n), checksum, new)
+            if new.kept_bytes >= MERGE_UP_TO:
+                new.commit()
+                new = None
+        if new:
             new.commit()
-            new = None
-    if new:
-        new.commit()
-    return bool(old)
+    finally:
+        if new:
+            new.drop()
+    return moved
+
+
+def _worth_merging(folder: Path, live: list[tuple], dtype: str) -> set[str]:
+    """Shards that hold rows of nobody, and small ones if they do not stay alone."""
+    n_live = Counter()
+    for shard, _, n, _ in live:
+        n_live[shard] += n
+    dead, small = set(), set()
+    for shard, n in n_live.items():
+        path = folder / "shards" / shard
+        if n < len(_open(path, dtype)):
+            dead.add(shard)
+        elif path.stat().st_size < MERGE_BELOW:
+            small.add(shard)
+    return dead | small if len(dead | small) > 1 else dead
+
+
+def _open(path: Path, dtype: str) -> np.ndarray:
+    try:
+        return open_rows(path, dtype)
+    except FileNotFoundError:
+        raise StoreError(f"{path}: is missing: extract again to embed its recordings anew") from None
+
+
+def _copy(path: Path, rows: slice, checksum: str, new: Shard) -> None:
+    digest = hashlib.sha256()
+    for block in blocks(_open(path, new.dtype)[rows]):
+        digest.update(new.append(block))
+    if digest.hexdigest() != checksum:
+        raise StoreError(f"{path}: is damaged: l3embed store verify names the recordings")
+    new.keep()
+
+
+def _with_places(table, moved: dict[Place, Place]):
+    """The table with shards and first rows as they are now."""
+    pa = manifest.need_pyarrow()
+    places = [moved.get(place, place) for place in manifest.columns(table, "shard", "first_row")]
+    for name, values in (("shard", [shard for shard, _ in places]), ("first_row", [first for _, first in places])):
+        i = table.schema.get_field_index(name)
+        table = table.set_column(i, table.schema.field(i), pa.array(values, table.schema.field(i).type))
+    return table

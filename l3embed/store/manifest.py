@@ -91,6 +91,11 @@ def read(path: Path):
         ) from error
 
 
+def columns(table, *names: str) -> Iterator[tuple]:
+    """The rows of a table as tuples of some of its columns."""
+    return zip(*(table.column(name).to_pylist() for name in names), strict=True)
+
+
 def parts(folder: Path) -> list[str]:
     """Names of the parts that are there, in order."""
     return sorted(n for n in os.listdir(folder) if n.startswith("part-") and n.endswith(".parquet"))
@@ -118,10 +123,8 @@ class Index:
 
     def add(self, part: str, table) -> None:
         self.tables[part] = table
-        columns = ("clip", "status", "generation", "audio_sha256", "shard", "first_row", "n_rows", "dim")
-        values = (table.column(name).to_pylist() for name in columns)
-        for i, row in enumerate(zip(*values, strict=True)):
-            clip, status, generation, content, *rows = row
+        names = ("clip", "status", "generation", "audio_sha256", "shard", "first_row", "n_rows", "dim")
+        for i, (clip, status, generation, content, *rows) in enumerate(columns(table, *names)):
             is_ok = status == "ok" and self._usable(*rows)
             rank = (is_ok, generation, part, i)
             if clip not in self._best or rank > self._best[clip][0]:

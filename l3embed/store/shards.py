@@ -110,10 +110,19 @@ class Shard:
                         self._file.close()
                         move_whole(self._part, self.path)
             finally:
-                self._file.close()
-                self._file = None
-                with contextlib.suppress(OSError):
-                    self._part.unlink()
+                self._drop()
+
+    def drop(self) -> None:
+        """It shall never have been."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            with contextlib.suppress(OSError):
+                self._part.unlink()
 
 
 def _as_kept(rows: np.ndarray, dtype: str) -> np.ndarray:
