@@ -81,9 +81,10 @@ def work(items: list[Item], model, out, recipe: dict, overwrite=False, tick=None
                 pending[out.content(item)] = _FileJob(item, out, recipe, tick)
         except L3EmbedError as error:
             yield Result(item.source, None, error=reason(error))
-    for job in through(model, pending.values(), model.framing(recipe["hop_samples"], recipe["center"])):
-        yield job.result
     out.settle()
+    for job in through(model, pending.values(), model.framing(recipe["hop_samples"], recipe["center"])):
+        out.settle()
+        yield job.result
     if again:
         yield from work(again, model, out, recipe, overwrite, tick)
 

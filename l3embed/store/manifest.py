@@ -70,7 +70,7 @@ def write(folder: Path, table) -> str:
     part, path = folder / part_name(token()), folder / name
     with naming(path):
         try:
-            pq.write_table(table, part, compression="zstd")
+            pq.write_table(table, part, compression="zstd", write_page_checksum=True)
             move_whole(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -81,7 +81,10 @@ def read(path: Path):
     """The table of a part. Raises StoreError for a damaged one, FileNotFoundError where it is gone."""
     pa = need_pyarrow()
     try:
-        return pa.parquet.ParquetFile(path).read(columns=schema().names).cast(schema())
+        table = pa.parquet.ParquetFile(path, page_checksum_verification=True).read(columns=schema().names)
+        if not table.schema.equals(schema()):
+            raise ValueError("not the columns of a manifest")
+        return table
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -98,7 +101,10 @@ def columns(table, *names: str) -> Iterator[tuple]:
 
 def parts(folder: Path) -> list[str]:
     """Names of the parts that are there, in order."""
-    return sorted(n for n in os.listdir(folder) if n.startswith("part-") and n.endswith(".parquet"))
+    try:
+        return sorted(n for n in os.listdir(folder) if n.startswith("part-") and n.endswith(".parquet"))
+    except FileNotFoundError:
+        raise StoreError(f"{folder}: is missing") from None
 
 
 class Index:

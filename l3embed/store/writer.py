@@ -42,7 +42,7 @@ class CorpusWriter:
         if dtype not in layout.DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(layout.DTYPES)}. Received: {dtype!r}")
         manifest.need_pyarrow()
-        self.recipe, self.dtype = {**recipe, "dtype": dtype}, dtype
+        self.recipe, self.dtype = json.loads(json.dumps({**recipe, "dtype": dtype})), dtype  # as config.json has it
         self.folder = layout.create(Path(folder), self.recipe)
         self._lock = threading.RLock()
         self._lease, self._renewed = Lease(self.folder, "writing"), time.monotonic()
@@ -60,7 +60,7 @@ class CorpusWriter:
         self._loose: list[dict] = []  # rows of the manifest that wait for no shard of this process
         self._waiting: dict[str, dict] = {}  # rows that are in no part yet, by recording
         self._waiting_content: dict[str, dict] = {}  # and by content, where they have vectors
-        self._written = time.monotonic()
+        self._written, self._closed = time.monotonic(), False
         self._facts: dict[str, dict] = {}  # of recordings on their way
 
     # --- what the extraction asks for
@@ -106,6 +106,8 @@ class CorpusWriter:
     def writer(self, item) -> ClipWriter:
         """For the rows of one recording."""
         with self._lock:
+            if self._closed:  # an interrupted run's threads go on for a while
+                raise StoreError(f"{self.folder}: the store was closed")
             shard = self._idle.pop() if self._idle else Shard(self.folder / "shards", self.dtype)
             self._open[shard.path.name] = shard
         return ClipWriter(self, layout.clip_id(item.name), shard)
@@ -144,7 +146,8 @@ class CorpusWriter:
     def close(self) -> None:
         """Bring everything that is finished to the disk; recordings under way are dropped."""
         with self._lock:
-            shards, self._idle, errors = list(self._open.values()), [], []
+            shards, self._idle, self._closed = list(self._open.values()), [], True
+        errors = []
         for commit in (*(partial(self._commit, shard) for shard in shards), partial(self._write_rows, [])):
             try:
                 commit()
@@ -201,10 +204,11 @@ class CorpusWriter:
 
     def _add(self, row: dict) -> None:
         """Beside the shard that it tells of while that is under way, so that neither is there without the other."""
+        row = {**dict.fromkeys(manifest.schema().names), **row}
         with self._lock:
             before = self._waiting.get(row["clip"])
             row["generation"] = before["generation"] + 1 if before else self.index.generation(row["clip"])
-            shard = self._open.get(row.get("shard"))
+            shard = self._open.get(row["shard"])
             (self._loose if shard is None else shard.rows).append(row)
             self._waiting[row["clip"]] = row
             if row["status"] == "ok" and row["audio_sha256"]:
@@ -251,7 +255,7 @@ class CorpusWriter:
             for row in rows:
                 if self._waiting.get(row["clip"]) is row:
                     del self._waiting[row["clip"]]
-                if self._waiting_content.get(row.get("audio_sha256")) is row:
+                if self._waiting_content.get(row["audio_sha256"]) is row:
                     del self._waiting_content[row["audio_sha256"]]
 
 
@@ -280,12 +284,10 @@ class ClipWriter:
             "n_rows": self.n_rows, "dim": self._shard.dim, "rows_sha256": self._hash.hexdigest(),
             "n_nan": self._n_nan, "mean_norm": self._norms / self.n_rows if self.n_rows else None,
         }  # fmt: skip
-        names = manifest.schema().names
-        row |= {name: value for name, value in metadata.items() if name in names}
-        row["notes"] = [_text(note) for note in metadata.get("notes", ())]
-        own = {*names, *self._store.recipe, "source"}  # the source's name is the clip's
-        more = {name: value for name, value in metadata.items() if name not in own}
-        row["more"] = json.dumps(more, sort_keys=True) if more else None
+        known = {name: value for name, value in metadata.items() if name not in {*self._store.recipe, "source"}}
+        row |= {name: known.pop(name) for name in manifest.schema().names if name in known}
+        row["notes"] = [_text(note) for note in row.get("notes", ())]
+        row["more"] = json.dumps(known, sort_keys=True) if known else None
         notes = self._store.finish(self._shard, row)
         self._ended = True
         return notes
