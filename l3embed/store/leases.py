@@ -30,7 +30,9 @@ class Lease:
             self.path.parent.mkdir(exist_ok=True)
             self.path.touch()
         for other in self.path.parent.iterdir():
-            if other != self.path and (kind == "alone" or other.name.startswith("alone.")) and _is_held(other):
+            if other == self.path or not _is_held(other):
+                continue
+            if kind == "alone" or other.name.startswith("alone."):
                 self.release()
                 what = "written" if other.name.startswith("writing.") else "compacted or cleaned"
                 whom = other.name.split(".", 2)[2]

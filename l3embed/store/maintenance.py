@@ -190,18 +190,22 @@ Place = tuple[str, int]  # shard, first row
 
 
 def _merge(folder: Path, table) -> dict[Place, Place]:
-    """Copy the rows of small and of partly dead shards into new ones; returns where they were and where they are."""
+    """Copy the rows of small and of partly dead shards into new ones; returns where they were and where they are.
+
+    Equal rows, as two processes or `--overwrite` leave them, are copied once.
+    """
     dtype = layout.config_of(folder)["recipe"]["dtype"]
     names = ("shard", "first_row", "n_rows", "rows_sha256", "status")
     live = sorted({row[:4] for row in manifest.columns(table, *names) if row[0] and row[4] == "ok"})
     old = _worth_merging(folder, live, dtype)
-    moved, new = {}, None
+    moved, copied, new = {}, {}, None
     try:
-        for shard, first, n, checksum in live:
-            if shard not in old:
+        for shard, first, n, checksum in sorted(live, key=lambda place: place[0] in old):
+            if checksum in copied or shard not in old:
+                moved[shard, first] = copied.setdefault(checksum, (shard, first))
                 continue
             new = new or Shard(folder / "shards", dtype)
-            moved[shard, first] = (new.path.name, new.n_kept)
+            moved[shard, first] = copied[checksum] = (new.path.name, new.n_kept)
             _copy(folder / "shards" / shard, slice(first, first + n), checksum, new)
             if new.kept_bytes >= MERGE_UP_TO:
                 new.commit()
@@ -211,14 +215,15 @@ def _merge(folder: Path, table) -> dict[Place, Place]:
     finally:
         if new:
             new.drop()
-    return moved
+    return {before: after for before, after in moved.items() if before != after}
 
 
 def _worth_merging(folder: Path, live: list[tuple], dtype: str) -> set[str]:
-    """Shards that hold rows of nobody, and small ones if they do not stay alone."""
-    n_live = Counter()
-    for shard, _, n, _ in live:
-        n_live[shard] += n
+    """Shards that hold rows of nobody or rows that another has, and small ones if they do not stay alone."""
+    n_live, seen = Counter(), set()
+    for shard, _, n, checksum in live:
+        n_live[shard] += n if checksum not in seen else 0
+        seen.add(checksum)
     dead, small = set(), set()
     for shard, n in n_live.items():
         path = folder / "shards" / shard
