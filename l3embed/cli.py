@@ -132,7 +132,6 @@ def _extract(arguments) -> int:
     model.recipe(arguments.hop, arguments.center)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer)
     folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
     summary = extract.Summary(keep_results=arguments.json)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)

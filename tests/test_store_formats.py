@@ -228,9 +228,5 @@ def test_settings_that_do_not_go(placeholder, recordings, tmp_path, format):
         _extract(placeholder, [recordings], tmp_path / "out", format + "y")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("in the way")
-    if format == "npz":
-        results = _extract(placeholder, [recordings], tmp_path / "file", format)
-        assert all("cannot write" in r.error for r in results)
-    else:
-        with pytest.raises(StoreError, match=r"cannot write .*file"):
-            _extract(placeholder, [recordings], tmp_path / "file", format)
+    with pytest.raises(StoreError, match=r"cannot write .*file: (file exists|not a directory)"):
+        _extract(placeholder, [recordings], tmp_path / "file", format)

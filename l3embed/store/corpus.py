@@ -53,8 +53,11 @@ class Corpus:
         else:
             raise StoreError(f"{self.folder}: is being changed all the time")
         table = self.index.table()
-        self.clips = [clip for clip, status in manifest.columns(table, "clip", "status") if status == "ok"]
-        dims = set(table.column("dim").to_pylist()) - {None, 0}
+        names = ("clip", "status", "shard", "first_row", "n_rows", "dim")
+        rows = list(manifest.columns(table, *names))
+        self._places = {clip: place for clip, status, *place in rows if status == "ok"}
+        self.clips = list(self._places)
+        dims = {dim for *_, dim in self._places.values() if dim}
         if len(dims) > 1:
             raise StoreError(f"{self.folder}: mixes vectors of {sorted(dims)} numbers")
         self.dim = dims.pop() if dims else 0
@@ -76,26 +79,29 @@ class Corpus:
 
     def clip(self, clip: str) -> np.ndarray:
         """(T, D) vectors of a recording, memory-mapped, read-only, in the store's dtype."""
-        row = self.row(clip)
-        if not row["n_rows"]:
+        shard, first, n, dim = self._place(clip)
+        if not n:
             return np.empty((0, self.dim), self.recipe["dtype"])
         try:
-            rows = self._rows(row["shard"])
-        except FileNotFoundError:
+            rows = self._rows(shard)
+        except FileNotFoundError:  # compacted meanwhile, or gone
             self._load()
-            row = self.row(clip)
-            rows = self._moved(row["shard"])
-        vectors = rows[row["first_row"] : row["first_row"] + row["n_rows"]]
-        if vectors.shape != (row["n_rows"], row["dim"]):
-            raise StoreError(f"{self.folder / 'shards' / row['shard']}: does not hold all vectors of {clip}")
+            shard, first, n, dim = self._place(clip)
+            try:
+                rows = self._rows(shard)
+            except FileNotFoundError:
+                path = self.folder / "shards" / shard
+                raise StoreError(f"{path}: is missing: extract again to embed its recordings anew") from None
+        vectors = rows[first : first + n]
+        if vectors.shape != (n, dim):
+            raise StoreError(f"{self.folder / 'shards' / shard}: does not hold all vectors of {clip}")
         return vectors
 
-    def _moved(self, shard: str) -> np.ndarray:
-        try:
-            return self._rows(shard)
-        except FileNotFoundError:
-            path = self.folder / "shards" / shard
-            raise StoreError(f"{path}: is missing: extract again to embed its recordings anew") from None
+    def _place(self, clip: str) -> list:
+        """Shard, first row, number of rows, dim."""
+        if clip not in self._places:
+            self.row(clip)  # which says why
+        return self._places[clip]
 
     def times(self, clip: str) -> np.ndarray:
         """(T,) float64 seconds: the time stamps of a recording's vectors."""
@@ -121,15 +127,11 @@ class Corpus:
         """
         names = self._names(clips)
         out = None
-        for i in sorted(range(len(names)), key=lambda i: self._place(names[i])):  # as they lie on the disk
+        for i in sorted(range(len(names)), key=lambda i: _order(self._place(names[i]))):  # as they lie on the disk
             vector = pool(self.clip(names[i]), pooling)
             out = np.empty((len(names), len(vector)), np.float32) if out is None else out
             out[i] = vector
         return np.empty((0, self.dim * len(pooling.split("+"))), np.float32) if out is None else out
-
-    def _place(self, clip: str) -> tuple:
-        row = self.row(clip)
-        return row["shard"] or "", row["first_row"]
 
     def _names(self, clips: Iterable[str] | None) -> list[str]:
         if isinstance(clips, str):
@@ -144,3 +146,7 @@ class Corpus:
     def table(self):
         """pyarrow.Table with one row for each recording (`manifest.schema`), failures included."""
         return self.index.table()
+
+
+def _order(place: list) -> tuple:
+    return place[0] or "", place[1]

@@ -26,10 +26,15 @@ SAMPLE_BYTES = 1 << 16  # of the beginning, the middle and the end of a recordin
 
 
 class NpzFolder:
-    """A folder of such files, one for each recording: what `extract` writes to. `writer.CorpusWriter` is the other."""
+    """A folder of such files, one for each recording: what `extract` writes to. `writer.CorpusWriter` is the other.
+
+    Raises StoreError where the folder cannot be made.
+    """
 
     def __init__(self, folder: Path, recipe: dict):
         self.folder, self.recipe = Path(folder), recipe
+        with naming(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, item) -> bool:
         """Whether nothing is to be computed."""
