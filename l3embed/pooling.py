@@ -7,7 +7,7 @@ import numpy as np
 from .errors import UsageError
 
 POOLINGS = ("mean", "max", "mean+max", "mean+std")
-ROWS = 1024  # read at a time
+ROWS = 256  # read at a time
 
 
 def check(pooling: str) -> str:

