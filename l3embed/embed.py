@@ -23,6 +23,7 @@ from .windows import lead as lead_samples
 
 SHARE_UP_TO = 0.6  # of a window: windows further apart are cheaper alone than as parts of a longer one
 WINDOWS = ("exact", "shared")
+NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 
 
@@ -124,7 +125,7 @@ class EmbeddingModel:
             "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
             "center": framing.lead > 0, "nominal_s": framing.nominal_s,
             "shared_windows": GROUP if framing.shared else 1,
-            "precision": self.precision, "engine": self.engine.name,
+            "precision": self.precision, "engine": self.engine.name, "numerics": NUMERICS,
         }  # fmt: skip
 
 
