@@ -13,6 +13,7 @@ CORRIDOR = [
     "spec",
     "decode",
     "windows",
+    "fft32",
     "frontend",
     "networks",
     "weights",
@@ -22,7 +23,7 @@ CORRIDOR = [
     "embed",
     "extract",
 ]
-WINGS = {"avc": [*CORRIDOR[:7], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
+WINGS = {"avc": [*CORRIDOR[:8], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
          "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests"}  # fmt: skip
