@@ -78,7 +78,7 @@ def _complain(error: Exception, code: int, as_json: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("l3embed", description="Embeddings of sound with L3-Net.")
+    parser = argparse.ArgumentParser("l3embed", description="Embeddings of sound and pictures with L3-Net.")
     parser.add_argument("--version", action="version", version=f"l3embed {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_extract(commands)
@@ -92,15 +92,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_extract(commands) -> None:
     parser = commands.add_parser(
-        "extract", help="embed recordings", description="Embed recordings: one .npz for each, with the keys embedding "
-        "(T, D), timestamps (T,) in seconds, and metadata. What is done with the same settings is skipped.",
+        "extract", help="embed recordings, videos and pictures", description="Embed recordings, videos and pictures: "
+        "one .npz for each, with the keys embedding (T, D), timestamps (T,) in seconds, and metadata. What is done "
+        "with the same settings is skipped.",
     )  # fmt: skip
     add = parser.add_argument
     add("input", nargs="+", metavar="INPUT", help="folder (recursive), file, glob, text file of paths, or - for stdin")
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
-    add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa")
+    add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa; of "
+        "pictures: training, openl3-0.4")  # fmt: skip
+    add("--image-model", metavar="NAME", help="a second model, for the pictures of videos (and for pictures): results "
+        "are called NAME_audio.npz and NAME_image.npz (docs/video.md)")  # fmt: skip
+    add("--image-weights", metavar="FILE", help="weights for the image model")
+    add("--image-front-end", metavar="NAME", help="training or openl3-0.4")
+    add("--align", action="store_true", help="of a video, embed what it shows at the centre of each window of sound "
+        "(image model alone: every --hop seconds) instead of every picture")  # fmt: skip
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
     add("--timestamps", choices=["exact", "openl3"], default="exact",
@@ -122,26 +130,23 @@ def _add_extract(commands) -> None:
 
 
 def _extract(arguments) -> int:
-    from . import embed, extract, plan
+    from . import extract, plan
 
     started = time.monotonic()
-    model = embed.load(
-        arguments.model, weights_file=arguments.weights, front_end=arguments.front_end,
-        precision=arguments.precision, batch=arguments.batch, device=arguments.device,
-    )  # fmt: skip
-    how = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
-    framing = model.framing(**how)  # a wrong setting ends here, before anything is made
-    found = plan.plan(arguments.input, sys.stdin.buffer)
+    models = _models_and_settings(arguments)  # a wrong setting ends here, before anything is made
+    found = plan.plan(arguments.input, sys.stdin.buffer, tuple(model.spec.modality for model, _ in models))
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     summary = extract.Summary(keep_results=arguments.json)
-    _say_hop(framing.hop / model.spec.front_end.rate_hz, arguments.hop)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
-        results = extract.extract(
-            model, found.items, folder, **how, jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick,
+        results = (
+            extract.extract(
+                model, [item for item in found.items if item.modality == model.spec.modality], folder, **how,
+                jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick,
+            ) for model, how in models
         )  # fmt: skip
-        for result in itertools.chain(refused, results):
+        for result in itertools.chain(refused, *results):
             summary.add(result)
             progress.done(result)
             _report(result, progress)
@@ -151,6 +156,34 @@ def _extract(arguments) -> int:
     else:
         _print_summary(total, folder, found.n_ignored)
     return SOME_FAILED if total["failed"] else OK
+
+
+def _models_and_settings(arguments) -> list[tuple]:
+    """[(model, the settings of `extract.extract` for it)]: one of sound, one of pictures, or both in this order."""
+    from . import embed, images
+
+    how = {"precision": arguments.precision, "batch": arguments.batch, "device": arguments.device}
+    if arguments.image_model is None and (arguments.image_weights or arguments.image_front_end):
+        raise UsageError("--image-weights and --image-front-end need --image-model")
+    model = embed.load(arguments.model, weights_file=arguments.weights, front_end=arguments.front_end, **how)
+    if model.spec.modality == "image":
+        if arguments.image_model is not None:
+            raise UsageError(f"--model {model.name} is a model of pictures already: name one of sound, or only one")
+        return [(model, {"grid": images.Grid.plain(arguments.hop) if arguments.align else None})]
+    if arguments.align and arguments.image_model is None:
+        raise UsageError("--align aligns pictures: name a model of pictures too (--image-model)")
+    settings = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
+    framing, rate_hz = model.framing(**settings), model.spec.front_end.rate_hz
+    _say_hop(framing.hop / rate_hz, arguments.hop)
+    if arguments.image_model is None:
+        return [(model, settings)]
+    pictures = embed.load(
+        arguments.image_model, weights_file=arguments.image_weights, front_end=arguments.image_front_end, **how
+    )
+    if pictures.spec.modality != "image":
+        raise UsageError(f"--image-model {pictures.name} is a model of sound: name one of pictures")
+    grid = images.Grid.of_sound(framing, rate_hz) if arguments.align else None
+    return [(model, settings), (pictures, {"grid": grid})]
 
 
 def _say_hop(hop_s: float, wanted: float) -> None:
@@ -166,14 +199,19 @@ def _report(result, progress) -> None:
 
 
 def _print_summary(total: dict, folder: Path, n_ignored: int) -> None:
-    parts = [f"{total['done']} embedded ({total['windows']} windows, {total['sound_s']:.1f} s of sound)"]
+    amounts = [f"{total['windows']} windows, {total['sound_s']:.1f} s of sound"]
+    if total["pictures"]:
+        amounts = (amounts if total["windows"] else []) + [f"{total['pictures']} pictures"]
+    parts = [f"{total['done']} embedded ({', '.join(amounts)})"]
     if total["skipped"]:
         parts.append(f"{total['skipped']} done before")
     if total["failed"]:
         parts.append(f"{len(total['failed'])} failed")
     if n_ignored:
         parts.append(f"{n_ignored} other files ignored")
-    speed = f", {total['sound_s_per_s']:.0f} s of sound per second" if total["done"] else ""
+    speed = f", {total['sound_s_per_s']:.0f} s of sound per second" if total["windows"] else ""
+    if total["pictures"]:
+        speed = f", {total['pictures'] / max(total['wall_s'], 1e-3):.0f} pictures per second"
     print(f"{', '.join(parts)} in {total['wall_s']:.1f} s{speed}: {folder}")
     if total["failed"]:
         print("failed:")
@@ -189,6 +227,7 @@ class _Progress:
 
     def __init__(self, items, quiet: bool):
         self.sizes = {item.source: _size(item.source) for item in items} if sys.stderr.isatty() and not quiet else {}
+        self.total = sum(self.sizes[item.source] for item in items) if self.sizes else 0  # videos count for each model
         self.seconds, self.started, self.bar = 0.0, time.monotonic(), None
         self.shown: dict[str, int] = {}  # bytes of the recordings under way
 
@@ -196,8 +235,8 @@ class _Progress:
         if self.sizes:
             from tqdm import tqdm
 
-            total = sum(self.sizes.values())  # miniters 0: speed and time left are shown anew without a byte done
-            self.bar = tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False, miniters=0)
+            # miniters 0: speed and time left are shown anew without a byte done
+            self.bar = tqdm(total=self.total, unit="B", unit_scale=True, file=sys.stderr, leave=False, miniters=0)
         return self
 
     def __exit__(self, *exc):
@@ -244,6 +283,12 @@ def _add_models(commands) -> None:
     fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
     fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
     fetch.set_defaults(run=_models_fetch)
+    quantize = actions.add_parser("quantize", help="make the int8 graph of a model of sound (needs the int8 extra)")
+    quantize.add_argument("name", nargs="?", help="shipped or published model, or path of a card")
+    quantize.add_argument("--sounds", nargs="+", metavar="INPUT", required=True, help="recordings to calibrate on")
+    quantize.add_argument("--weights", metavar="FILE", help="weights for the model, in place of its own")
+    quantize.add_argument("--front-end", metavar="NAME", help="as of 'l3embed extract'")
+    quantize.set_defaults(run=_models_quantize)
     convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
     convert.add_argument("card", help="path of a card or of the folder that holds it")
     convert.set_defaults(run=_models_convert)
@@ -277,6 +322,19 @@ def _models_fetch(arguments) -> int:
 
     print(weights.fetch(spec.published(arguments.name)))
     return OK
+
+
+def _models_quantize(arguments) -> int:
+    from . import plan, quantize, weights
+
+    card = weights.find(arguments.name, arguments.weights, arguments.front_end)
+    found = plan.plan(arguments.sounds)
+    for name, why in found.failures:
+        print(f"{name}: failed: {why}", file=sys.stderr)
+    about = quantize.quantize(card, [item.source for item in found.items]).table["int8"]
+    print(f"{card.path}: int8 graph calibrated on {about['calibration_windows']} windows; against f32, on others, "
+          f"cosine {about['cosine_median']} in the median, {about['cosine_min']} at worst")  # fmt: skip
+    return SOME_FAILED if found.failures else OK
 
 
 def _models_convert(arguments) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from . import decode, engine, weights
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
+from .images import ImageModel
 from .spec import Model
 from .windows import GROUP, Framing, chunks, hop_samples, nominal
 from .windows import lead as lead_samples
@@ -127,10 +128,21 @@ class EmbeddingModel:
         }  # fmt: skip
 
 
-def load(name=None, *, weights_file=None, front_end=None, precision="auto", batch=None, device="cpu"):
+def load(
+    name=None, *, weights_file=None, front_end=None, precision="auto", batch=None, device="cpu"
+) -> EmbeddingModel | ImageModel:
     """See `l3embed.load`."""
     card = weights.find(name, weights_file, front_end)
-    return EmbeddingModel(card, engine.choose(device), precision, batch)
+    kind = EmbeddingModel if card.model.modality == "audio" else ImageModel
+    return kind(card, engine.choose(device), precision, batch)
+
+
+def load_of_sound(*arguments, **how) -> EmbeddingModel:
+    """`load` for those who have sound only. Raises UsageError for a model of pictures."""
+    model = load(*arguments, **how)
+    if not isinstance(model, EmbeddingModel):
+        raise UsageError(f"{model.name} embeds pictures, and here is sound: name a model of sound")
+    return model
 
 
 # --- the corridor

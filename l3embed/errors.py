@@ -13,6 +13,10 @@ class AudioError(L3EmbedError):
     """A recording (file, bytes or array) that cannot be turned into sound."""
 
 
+class ImageError(L3EmbedError):
+    """A picture (file or array) or a video that cannot be turned into pictures."""
+
+
 class UsageError(L3EmbedError, ValueError):
     """A setting outside its range, an unknown name, a wrong type: the caller has to change the call."""
 

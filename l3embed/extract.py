@@ -5,16 +5,19 @@ Every input gives one result or one failure; none is lost.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__, decode, store
+from . import __version__, decode, images, store
 from .embed import EmbeddingModel, Job, oddities, through
 from .errors import L3EmbedError, UsageError, reason
+from .images import Grid, ImageModel
 from .plan import Item
 from .windows import Framing
 
@@ -31,24 +34,27 @@ class Result:
     skipped: bool = False  # it was done already, with the same settings
     n_windows: int = 0
     seconds: float = 0.0  # of sound
+    n_pictures: int = 0
     notes: tuple[str, ...] = ()  # what the user should know about a valid result
 
 
 def extract(
-    model: EmbeddingModel, items: list[Item], folder: Path, *, jobs: int = 1, overwrite: bool = False,
-    tick: Callable[[str, float, float | None], None] | None = None, **how,
+    model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, grid: Grid | None = None, jobs: int = 1,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None, **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    `how`: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`. What is there already with the same
-    settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings
-    out of range.
+    `how`, for models of sound: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`; `grid` is for
+    models of pictures (None: every picture). What is there already with the same settings is skipped, unless
+    `overwrite`. `tick` is called for every block with its source, its seconds, and the seconds that the source's header
+    promises. Raises UsageError for settings out of range.
     """
-    framing = model.framing(**how)
+    of_sound = model.spec.modality == "audio"
+    framing = model.framing(**how) if of_sound else grid
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
-    parts = _partitions(items, jobs)
+    # a sound fills a batch by itself, a picture does not
+    parts = _partitions(items, jobs, at_least=1 if of_sound else model.engine.batch)
     if jobs == 1:
         for part in parts:
             yield from work(model, part, folder, framing, overwrite, tick)
@@ -60,16 +66,19 @@ def extract(
         yield from results
 
 
-def work(model, items: list[Item], folder: Path, framing: Framing, overwrite=False, tick=None) -> Iterator[Result]:
+def work(
+    model, items: list[Item], folder: Path, framing: Framing | Grid | None, overwrite=False, tick=None
+) -> Iterator[Result]:
     """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
     recipe, pending = model.recipe(framing), []
+    job, run = (_FileJob, through) if model.spec.modality == "audio" else (_PictureJob, images.through)
     for item in items:
         output = folder / item.output
         if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
-            pending.append(_FileJob(item, output, recipe, framing, tick))
-    for job in through(model, pending, framing):
+            pending.append(job(item, output, recipe, framing, tick))
+    for job in run(model, pending, framing):
         yield job.result
 
 
@@ -77,9 +86,10 @@ def _work_list(*args) -> list[Result]:
     return list(work(*args))
 
 
-def _partitions(items: list[Item], jobs: int) -> Iterator[list[Item]]:
+def _partitions(items: list[Item], jobs: int, at_least: int = 1) -> Iterator[list[Item]]:
     """Consecutive items, few enough and small enough that all workers end at about the same time."""
     limit = max(1, min(PARTITION_FILES, -(-len(items) // (2 * jobs)))) if jobs > 1 else PARTITION_FILES
+    limit = max(limit, at_least)
     part, size = [], 0
     for item in items:
         status = _stat(item)
@@ -103,7 +113,7 @@ def _stat(item: Item) -> os.stat_result | None:
 class _FileJob(Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing, tick):
+    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing | Grid | None, tick):
         self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
         self.writer: store.NpzWriter | None = None
         self.recording, self.identity = None, {}
@@ -145,26 +155,50 @@ class _FileJob(Job):
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
-        n = self.writer.n_rows
+        times_s, amount = self._amount(self.writer.n_rows, front_end)
         metadata = {
             **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
-            "seconds": round(self.recording.seconds, 6), "notes": self.notes,
+            "seconds": round(self.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
-            self.writer.commit(self.framing.times(n, front_end.rate_hz), metadata)
+            self.writer.commit(times_s, metadata)
         except L3EmbedError as error:
             self.fail(error)
             return
-        self.result = Result(
-            self.item.source, str(self.output), n_windows=n, seconds=self.recording.seconds, notes=tuple(self.notes)
-        )
+        self.result = Result(self.item.source, str(self.output), notes=tuple(self.notes), **amount)
+
+    @property
+    def seconds(self) -> float:
+        return self.recording.seconds
+
+    def _amount(self, n: int, front_end) -> tuple[np.ndarray, dict]:
+        """Times of the n rows, and what they are of, as `Result` has it."""
+        return self.framing.times(n, front_end.rate_hz), {"n_windows": n, "seconds": self.recording.seconds}
+
+
+class _PictureJob(images.ImageJob, _FileJob):
+    """A picture or video on its way into a file of its own."""
+
+    def rows(self, front_end, grid: Grid | None):
+        source, tick = self.item.recording, self.tick and partial(self.tick, self.item.source)
+        with contextlib.closing(images.open_for(front_end, source)) as pictures:
+            self.identity = store.identity(source)  # before it is read: a change since then shows
+            yield from images.rows_of(pictures, source, front_end, grid, self.notes, tick)
+        self.notes = list(dict.fromkeys(self.notes))
+
+    @property
+    def seconds(self) -> float:
+        return self.times[-1]
+
+    def _amount(self, n: int, front_end) -> tuple[np.ndarray, dict]:
+        return np.array(self.times), {"n_pictures": n}
 
 
 class Summary:
     """What a run amounts to; keeps failures and warnings only, so that it stays small for any number of recordings."""
 
     def __init__(self, keep_results: bool = False):
-        self.n = {"done": 0, "skipped": 0, "windows": 0}
+        self.n = {"done": 0, "skipped": 0, "windows": 0, "pictures": 0}
         self.sound_s = 0.0
         self.failed: list[dict] = []
         self.warnings: list[dict] = []
@@ -176,6 +210,7 @@ class Summary:
         else:
             self.n["skipped" if result.skipped else "done"] += 1
             self.n["windows"] += result.n_windows
+            self.n["pictures"] += result.n_pictures
             self.sound_s += result.seconds
         if result.notes:
             self.warnings.append({"source": result.source, "notes": list(result.notes)})

@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from .embed import EmbeddingModel, load
+from .embed import EmbeddingModel, load_of_sound
 from .errors import UsageError
 
 TIMESTAMP_HOP_S = 0.05  # HEAR asks for 50 ms or less
@@ -30,8 +30,8 @@ def load_model(model_file_path: str = "", model_name: str | None = None) -> Mode
     """`model_file_path`: a weight file or the path of a card, "" for the model's own weights."""
     is_weights = os.path.isfile(model_file_path) and not model_file_path.endswith(".toml")
     if model_name is None and not is_weights:
-        return Model(load(model_file_path or None))
-    return Model(load(model_name, weights_file=model_file_path or None))
+        return Model(load_of_sound(model_file_path or None))
+    return Model(load_of_sound(model_name, weights_file=model_file_path or None))
 
 
 def get_timestamp_embeddings(audio, model: Model):

@@ -1,8 +1,9 @@
 """What the user named -> which recordings, and where each result goes.
 
-Folders are searched recursively for media files by suffix; a file that is named is taken whatever its suffix. The tree
-of results mirrors the tree of recordings below the common parent of everything that was named, so equal names in
-different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.npz` and `a.flac.npz`.
+Folders are searched recursively for media files by suffix, of the kinds that the models embed; a file that is named is
+taken whatever its suffix. The tree of results mirrors the tree of recordings below the common parent of everything that
+was named, so equal names in different folders stay apart; `a.wav` and `a.flac` of one folder become `a.wav.npz` and
+`a.flac.npz`. Where a run has two models, results say of which they are: `a.mp4` gives `a_audio.npz` and `a_image.npz`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from .decode import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .errors import reason
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .m4a .m4b .aac .ac3 .amr .wma "
-    ".wv .ape .mka".split()
-)
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ogv .3gp .ts .mts".split())
+SUFFIXES = {"audio": AUDIO_SUFFIXES | VIDEO_SUFFIXES, "image": IMAGE_SUFFIXES | VIDEO_SUFFIXES}  # of a modality
 LIST_SUFFIXES = frozenset((".txt", ".lst", ".m3u"))
 STDIN = "-"
 
@@ -33,6 +31,7 @@ class Item:
     source: str
     output: str
     data: bytes | None = field(default=None, repr=False)  # of standard input
+    modality: str = "audio"
 
     @property
     def recording(self) -> str | bytes:
@@ -47,20 +46,21 @@ class Plan:
     n_ignored: int  # files in folders that are no media files
 
 
-def plan(inputs: list[str], stdin: BinaryIO | None = None) -> Plan:
+def plan(inputs: list[str], stdin: BinaryIO | None = None, modalities: tuple[str, ...] = ("audio",)) -> Plan:
     """Expand folders, globs, lists of paths and "-". Nothing is opened but lists, standard input and folders.
 
     Standard input may be one recording, or a list of paths (separated by lines or by NUL).
     """
-    found = _Found(stdin)
+    found = _Found(stdin, modalities)
     for name in inputs:
         found.add(name)
     return Plan(_with_outputs(found), found.failures, found.n_ignored)
 
 
 class _Found:
-    def __init__(self, stdin: BinaryIO | None):
-        self.stdin = stdin
+    def __init__(self, stdin: BinaryIO | None, modalities: tuple[str, ...]):
+        self.stdin, self.modalities = stdin, modalities
+        self.suffixes = frozenset().union(*(SUFFIXES[modality] for modality in modalities))
         self.files: dict[str, None] = {}  # absolute paths, each once, in order
         self.roots: list[str] = []  # what was named: folders, and the folders of named files
         self.failures: list[tuple[str, str]] = []
@@ -91,14 +91,15 @@ class _Found:
 
     def _add_folder(self, folder: str) -> None:
         n_media, n_failures = 0, len(self.failures)
-        for path, is_media in _walk(os.path.abspath(folder), self.failures):
+        for path, is_media in _walk(os.path.abspath(folder), self.suffixes, self.failures):
             if is_media:
                 self.files[path] = None
                 n_media += 1
             else:
                 self.n_ignored += 1
         if not n_media and len(self.failures) == n_failures:
-            self.failures.append((folder, "holds no audio or video files"))
+            kinds = " or ".join(kind for kind in ("audio", "image", "video") if kind in {*self.modalities, "video"})
+            self.failures.append((folder, f"holds no {kinds} files"))
 
     def _add_list_file(self, name: str) -> None:
         try:
@@ -145,7 +146,7 @@ def _is_comment(line: bytes) -> bool:
     return line.startswith(b"#") and not os.path.lexists(line)
 
 
-def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
+def _walk(folder: str, suffixes: frozenset[str], failures: list) -> Iterator[tuple[str, bool]]:
     """(path, whether it is a media file) of all files below, sorted, hidden ones left out; every folder once."""
     seen = set()
     for root, folders, files in os.walk(
@@ -162,16 +163,27 @@ def _walk(folder: str, failures: list) -> Iterator[tuple[str, bool]]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
-                yield os.path.join(root, name), Path(name).suffix.lower() in AUDIO_SUFFIXES | VIDEO_SUFFIXES
+                yield os.path.join(root, name), Path(name).suffix.lower() in suffixes
 
 
 def _with_outputs(found: _Found) -> list[Item]:
     base = os.path.commonpath(found.roots) if found.roots else ""
     prefix = len(os.path.join(base, ""))
     stdin = [] if found.data is None else [os.path.join(base, "stdin")]
-    names = {path: name[prefix:] + ".npz" for path, name in _names([*found.files, *stdin]).items()}
-    items = [Item(path, names[path]) for path in found.files]
-    return items + [Item(STDIN, names[path], found.data) for path in stdin]
+    names = {path: name[prefix:] for path, name in _names([*found.files, *stdin]).items()}
+    items = []
+    for modality in found.modalities:
+        end = f"_{modality}.npz" if len(found.modalities) > 1 else ".npz"
+        taken = [path for path in found.files if _may_be(path, modality, found.modalities)]
+        items += [Item(path, names[path] + end, modality=modality) for path in taken]
+        items += [Item(STDIN, names[path] + end, found.data, modality) for path in stdin]
+    return items
+
+
+def _may_be(path: str, modality: str, modalities: tuple[str, ...]) -> bool:
+    """Whether a file is this model's business: unless its suffix is another one's, and only that one's."""
+    suffix = Path(path).suffix.lower()
+    return suffix in SUFFIXES[modality] or not any(suffix in SUFFIXES[other] for other in modalities)
 
 
 def _names(paths: list[str]) -> dict[str, str]:

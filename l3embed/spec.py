@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from .errors import UsageError
 
@@ -58,6 +58,29 @@ class FrontEnd:
 
 
 @dataclass(frozen=True)
+class ImageFrontEnd:
+    """How a picture becomes the network's input. Two front ends with equal fields give equal numbers.
+
+    A shorter side above `shorter` is scaled to it; then the middle `crop` x `crop` pixels are taken.
+    """
+
+    name: str
+    version: int
+    shorter: int  # pixels
+    crop: int  # pixels
+    resample: str  # "bicubic" (low-pass where it shrinks) or "bilinear" (between four pixels, aliases)
+    values: str  # "centred": [-1, 1], whatever the size; "openl3-0.4": depends on the size, see imagefrontend.py
+    enlarges: bool  # pictures smaller than the crop; otherwise they are refused
+    upright: bool  # whether a camera's orientation tag is obeyed
+    video: str  # "frames": each with its time and aspect ratio; "openl3-0.4": squeezed, at a constant, rounded rate
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3), the network's input without the batch axis."""
+        return (self.crop, self.crop, 3)
+
+
+@dataclass(frozen=True)
 class Network:
     """Which network, and how its last map becomes a vector."""
 
@@ -71,20 +94,28 @@ class Model:
     """An embedding model: sound (or pictures) to vectors of `dim` numbers."""
 
     name: str
-    front_end: FrontEnd
+    front_end: FrontEnd | ImageFrontEnd
     network: Network
     dim: int
     weights_sha256: str  # of the file the weights came from; "" for untrained ones
 
     @property
+    def modality(self) -> str:
+        """What the model embeds: "audio" or "image"."""
+        return "audio" if isinstance(self.front_end, FrontEnd) else "image"
+
+    @property
     def step_samples(self) -> int | None:
-        """The hop on whose grid overlapping windows can share computation: three poolings, each of two columns."""
-        return 8 * self.front_end.hop_samples
+        """The hop on whose grid overlapping windows can share computation: three poolings, each of two columns.
+
+        None for models of pictures.
+        """
+        return 8 * self.front_end.hop_samples if self.modality == "audio" else None
 
     @property
     def shares_exactly(self) -> bool:
         """Whether sharing changes only rounding: time is padded nowhere, and no window has a level of its own."""
-        return self.network.family == "l3-small"
+        return self.network.family == "l3-small" and self.modality == "audio"
 
     def fingerprint(self) -> str:
         """Hash of every field: equal fingerprints, equal vectors (up to precision)."""
@@ -113,6 +144,12 @@ _L3_MEL = {
 }
 _L3_LINEAR = {"openl3-0.4-kapre": _TENSORFLOW}
 L3_FRONT_ENDS = tuple(_L3_MEL)
+_L3_IMAGE = {
+    "training": dict(resample="bicubic", values="centred", enlarges=True, upright=True, video="frames"),
+    "openl3-0.4": dict(
+        resample="bilinear", values="openl3-0.4", enlarges=False, upright=False, video="openl3-0.4",
+    ),
+}  # fmt: skip
 
 
 def l3_front_end(representation: str = "mel256", name: str = "training") -> FrontEnd:
@@ -129,6 +166,25 @@ def l3_front_end(representation: str = "mel256", name: str = "training") -> Fron
         linear = dict(n_fft=512, n_mels=0, pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude")
         return FrontEnd(name, **{**_L3, **linear, **_L3_LINEAR.get(name, {})})
     return FrontEnd(name, n_fft=2048, n_mels=n_mels, **{**_L3, **mel})
+
+
+def l3_image_front_end(name: str = "training") -> ImageFrontEnd:
+    """One of OpenL3's two ways to prepare pictures.
+
+    `training` is how the published weights were trained: frames scaled by ffmpeg to 256 pixels on the shorter side, a
+    square of 224 out of them (the middle one, here), values in [-1, 1]. `openl3-0.4` is what OpenL3 0.4.2 computes,
+    defects included (docs/video.md). Raises UsageError for an unknown name.
+    """
+    return ImageFrontEnd(name, 1, 256, 224, **_L3_IMAGE[_known("front end", name, _L3_IMAGE)])
+
+
+def front_end_of(table: dict) -> FrontEnd | ImageFrontEnd:
+    """The record of a card's table. What the table does not hold is None (TOML has no null)."""
+    kind = ImageFrontEnd if "crop" in table else FrontEnd
+    values = {field.name: table.get(field.name) for field in fields(kind)}
+    if kind is FrontEnd:
+        values["pad_samples"] = tuple(table["pad_samples"])
+    return kind(**values)
 
 
 def small_front_end() -> FrontEnd:
@@ -209,10 +265,12 @@ def published(name: str) -> Published:
 
 
 def openl3_model(name: str, front_end: str | None = None) -> Model:
-    """A published OpenL3 audio model, see `published` for its name; `front_end` None is "training"."""
-    which = published(name)
-    fe = l3_front_end(which.representation, front_end or "training")
+    """A published OpenL3 model, see `published` for its name; `front_end` None is "training"."""
+    which, front_end = published(name), front_end or "training"
     name = name.removesuffix(f"-{PUBLISHED_VERSIONS[0]}")
+    if which.modality == "image":
+        return Model(name, l3_image_front_end(front_end), l3_image_network(which.dim), which.dim, "")
+    fe = l3_front_end(which.representation, front_end)
     return Model(name, fe, l3_network(fe, which.dim), which.dim, "")
 
 

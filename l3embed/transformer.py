@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .embed import load
+from .embed import load_of_sound
 from .errors import MissingExtraError, UsageError
 
 try:
@@ -52,7 +52,7 @@ class Embedder(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Check the settings and load the model."""
         self._pool()
-        self.model_ = load(
+        self.model_ = load_of_sound(
             self.model, weights_file=self.weights, front_end=self.front_end, precision=self.precision
         )  # fmt: skip
         return self

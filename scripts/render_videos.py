@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from l3embed.avc import clips, pairs, render
+from l3embed import decode
+from l3embed.avc import clips, render
 from l3embed.errors import L3EmbedError
 
 
@@ -21,7 +22,7 @@ def main() -> int:
     arguments = parser.parse_args()
     n_failed = 0
     try:
-        found = clips.find((str(arguments.recordings),), pairs.AUDIO_SUFFIXES, "sound file")
+        found = clips.find((str(arguments.recordings),), decode.AUDIO_SUFFIXES, "sound file")
     except L3EmbedError as error:
         parser.error(str(error))
     for path in found:

@@ -21,7 +21,7 @@ pytest.importorskip("pescador")
 
 from l3embed.avc import clips, loader, pairs, picture, render
 from l3embed.avc.config import DataConfig, FitConfig, ModelConfig, PairConfig, TrainConfig
-from l3embed.decode import ffmpeg_binary
+from l3embed.decode import VIDEO_SUFFIXES, ffmpeg_binary
 from l3embed.errors import AudioError, TrainingError, UsageError
 
 RATE = 32_000
@@ -210,7 +210,7 @@ def test_a_header_that_promises_too_much_gives_the_end(start, expected):
 
 def test_a_folder_without_videos(tmp_path):
     with pytest.raises(TrainingError, match=r"holds no video \(.3gp, .avi.*: check the path"):
-        clips.find((str(tmp_path),), clips.VIDEO_SUFFIXES, "video")
+        clips.find((str(tmp_path),), VIDEO_SUFFIXES, "video")
 
 
 # --- rendered videos

@@ -490,7 +490,7 @@ def test_pipes_and_devices_do_not_block(kind, tmp_path, monkeypatch):
     look = threading.Thread(target=lambda: texts.append(refusal(path)), daemon=True)
     look.start()
     look.join(5)
-    assert texts == ["is not a regular file but a pipe or a device: save the sound to a file first"]
+    assert texts == ["is not a regular file but a pipe or a device: save it to a file first"]
 
 
 # --- What is cut off

@@ -15,18 +15,22 @@ CORRIDOR = [
     "windows",
     "fft32",
     "frontend",
+    "imagefrontend",
     "networks",
     "weights",
     "engine",
+    "quantize",
+    "images",
     "store",
     "plan",
     "embed",
     "extract",
 ]
-WINGS = {"avc": [*CORRIDOR[:8], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
+WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
-         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests"}  # fmt: skip
+         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "nncf",
+         "PIL"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 

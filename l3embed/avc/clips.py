@@ -22,7 +22,6 @@ from ..errors import AudioError, TrainingError
 from . import picture
 from .scenes import Snippets, scene
 
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ogv .3gp .ts".split())
 SNIPPET_S = 3.0  # of a corpus file, at most, in a scene
 
 
@@ -132,8 +131,7 @@ def _duration_s(path: Path) -> float:
 
 def _run(node, path: Path, what: str) -> bytes:
     """What ffmpeg writes to its standard output. Raises AudioError."""
-    command = node.global_args("-nostdin", "-v", "error").compile(cmd=decode.ffmpeg_binary())
-    command[command.index("PATH")] = f"file:{os.path.abspath(path)}"  # ffmpeg-python fails on names that are not UTF-8
+    command = decode.ffmpeg_command(node.global_args("-nostdin", "-v", "error"), os.path.abspath(path))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace")

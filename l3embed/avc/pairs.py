@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import decode
 from ..errors import AudioError, TrainingError
 from . import clips
 from .config import DataConfig, PairConfig, TrainConfig
 
-AUDIO_SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .m4a".split())
 SHORT_SIDE = 8 / 7  # of the picture's size: pictures are cut from frames 256 high for 224 (Cramer et al. 2019)
 SPLITS = ("train", "held_out")
 
@@ -30,8 +30,8 @@ class Sources:
         data = config.data
         keep = partial(_in_split, split=split, held_out=data.held_out)
         find = clips.find
-        self.videos = [p for p in find(data.videos, clips.VIDEO_SUFFIXES, "video") if keep(p)]
-        self.recordings = [p for p in find(data.recordings, AUDIO_SUFFIXES, "sound file") if keep(p)]
+        self.videos = [p for p in find(data.videos, decode.VIDEO_SUFFIXES, "video") if keep(p)]
+        self.recordings = [p for p in find(data.recordings, decode.AUDIO_SUFFIXES, "sound file") if keep(p)]
         self.named: set[Path] = set()  # files that cannot be used and were named on stderr
         n_files = len(self.videos) + len(self.recordings)
         if not data.scenes and n_files < 2:

@@ -1,10 +1,13 @@
-"""A file, bytes or an array -> blocks of mono float32 at the model's rate: the only place that knows codecs.
+"""A file, bytes or an array -> blocks of mono float32 at the model's rate, or pictures: the only place with codecs.
 
 libsndfile decides by content what it can read; whatever it does not recognise goes to ffmpeg through a pipe. Blocks
 are checked, mixed down and resampled one at a time, so a long recording needs no more memory than a short one.
 
-Every failure is an AudioError whose text is one sentence without the name of the recording, which only the caller
-knows: ``f"{path}: {error}"``. What should be known about a valid result is a short phrase in `Recording.notes`.
+Pictures come one at a time too, from Pillow or, of a video, from ffmpeg (`open_pictures`).
+
+Every failure is an AudioError (ImageError for pictures) whose text is one sentence without the name of the recording,
+which only the caller knows: ``f"{path}: {error}"``. What should be known about a valid result is a short phrase
+in `notes`.
 """
 
 from __future__ import annotations
@@ -17,18 +20,22 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..errors import AudioError, UsageError
-from .ffmpeg import Ffmpeg, ffmpeg_binary
+from ..errors import AudioError, ImageError, UsageError
+from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command
+from .kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
-from .source import Source, interrupts_wait
+from .pictures import Still, open_still
+from .source import CHANGED, Source, interrupts_wait
+from .video import Video, sound_start
 
-__all__ = ["Recording", "ffmpeg_binary", "from_array", "open_array", "open_recording"]
+__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Recording", "Still", "Video", "ffmpeg_binary",
+           "ffmpeg_command", "from_array", "open_array", "open_pictures", "open_recording",
+           "sound_start"]  # fmt: skip
 
 BLOCK_S = 1.0  # long enough that Python's cost per block vanishes, short enough that a block is small
 MIN_S = 0.001  # below this a recording holds no spectrum worth the name; a broken export rather than a sound
 _BLOCK_VALUES = 1 << 22  # bound of a block whatever rate and channel count a damaged header claims
 _RATIO = 10_000  # between two rates: 5 Hz to 480 MHz at 48 kHz; far beyond it soxr hangs or takes all memory (measured)
-_CHANGED = "changed while it was being read: run again when the recording is complete"
 
 
 def open_recording(source: str | os.PathLike | bytes | io.IOBase, rate_hz: int) -> Recording:
@@ -61,6 +68,33 @@ def from_array(audio, sample_rate: float, rate_hz: int) -> np.ndarray:
     """All of an array at once: (n',) float32 mono at `rate_hz`. Raises what `open_array` and reading it raise."""
     with open_array(audio, sample_rate, rate_hz) as recording:
         return np.concatenate(list(recording))
+
+
+def open_pictures(
+    source: str | os.PathLike | bytes | io.IOBase, shorter: int, crop: int, *, upright: bool = True,
+    as_openl3: bool = False,
+) -> Still | Video:  # fmt: skip
+    """Open a picture or a video (told apart by their first bytes), to be iterated once for ``(time_s, picture)``.
+
+    A still is one whole picture at 0.0 s; those of a video are scaled and cut already, as `Video` tells. Close it when
+    done. Raises ImageError for what is neither (iterating may raise it later), UsageError as `open_recording` does.
+    """
+    try:
+        file = Source(source)
+    except AudioError as error:
+        raise ImageError(str(error)) from None
+    try:
+        if still := open_still(file, upright):
+            return still
+        if _leads_elsewhere(file):
+            raise ImageError("is neither a picture nor a video but a playlist, a web page or a drawing in XML")
+        return Video(file, shorter, crop, as_openl3)
+    except AudioError as error:
+        file.close()
+        raise ImageError(str(error)) from None
+    except BaseException:
+        file.close()
+        raise
 
 
 class Recording:
@@ -145,7 +179,7 @@ class Recording:
 
     def _check_unchanged(self) -> None:
         if self._source and self._source.changed():
-            raise AudioError(_CHANGED) from None
+            raise AudioError(CHANGED) from None
 
 
 def _resampled(blocks: Iterable[np.ndarray], from_hz: float, to_hz: float) -> Iterator[np.ndarray]:
@@ -175,10 +209,7 @@ def _rate(value, name: str = "rate_hz"):
 def _reader(source: Source) -> Libsndfile | Ffmpeg:
     import soundfile
 
-    head = source.read_at(0, 64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    source.check()
-    # ffmpeg would follow a playlist to other files; a page saved in place of a recording is no sound either
-    if head.startswith((b"#EXTM3U", b"ffconcat", b"<")):
+    if _leads_elsewhere(source):
         raise AudioError("is not audio but a playlist or a web page: give the recording itself")
     if ogg_chained(source):
         return Ffmpeg(source)
@@ -195,6 +226,13 @@ def _reader(source: Source) -> Libsndfile | Ffmpeg:
     if sound:
         sound.close()
     return Ffmpeg(source)
+
+
+def _leads_elsewhere(source: Source) -> bool:
+    """ffmpeg would follow a playlist to other files; a page saved in place of a recording is no sound either."""
+    head = source.read_at(0, 64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    source.check()
+    return head.startswith((b"#EXTM3U", b"ffconcat", b"<"))
 
 
 class _Array:

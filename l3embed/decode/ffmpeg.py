@@ -13,21 +13,61 @@ from ..errors import AudioError, reason
 from .source import Source
 
 _NO_FFMPEG = "needs ffmpeg to be decoded and none was found: install ffmpeg, or pip install imageio-ffmpeg"
+TRUNCATED = "is truncated: its index (the moov atom) is missing, as in a recording that was cut off"
 _NOT_AUDIO = "is not audio: neither libsndfile nor ffmpeg recognises it"
 
 
-class Ffmpeg:
-    """Reads through ffmpeg what libsndfile does not recognise: the first sound track, as AU (rate in its header)."""
+class Process:
+    """An ffmpeg that decodes into a pipe, and what it says while it does. `read` the pipe, then `close`."""
 
     # the level that ffmpeg puts in front of its lines, after the part of ffmpeg that speaks
     _ERROR = re.compile(r"(\[[^]]* @ [^]]*\] )*\[(error|fatal|panic)\]")
     _DURATION = re.compile(r"\[info\] +Duration: (\d+):(\d+):([\d.]+)")
 
-    def __init__(self, source: Source):
+    def __init__(self, output, path: str):
         self.expected_s, self._errors, self._recognised, self._estimated = None, [], False, False
-        self._process = _start_ffmpeg(source.path())
+        self._process = _start(
+            output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"), path
+        )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+
+    def _listen(self) -> None:
+        """Empty ffmpeg's log as it fills, lest ffmpeg waits for us; keep what matters of it."""
+        for line in self._process.stderr:
+            self._hear(line.decode("utf-8", "replace"))
+
+    def _hear(self, text: str) -> None:
+        self._recognised |= text.startswith("[info] Input #0")
+        self._estimated |= "Estimating duration" in text
+        if self.expected_s is None and (found := self._DURATION.match(text)):
+            hours, minutes, seconds = map(float, found.groups())
+            self.expected_s = 3600 * hours + 60 * minutes + seconds
+        if self._ERROR.match(text) and len(self._errors) < 20:
+            self._errors.append(text)
+
+    def _said(self) -> str:
+        """All errors, once ffmpeg has ended."""
+        self._process.wait()
+        self._listener.join()
+        return " ".join(self._errors)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        self._process.stdout.close()
+        self._process.stderr.close()
+
+
+class Ffmpeg(Process):
+    """Reads through ffmpeg what libsndfile does not recognise: the first sound track, as AU (rate in its header)."""
+
+    def __init__(self, source: Source):
+        import ffmpeg
+
+        sound = ffmpeg.input("PATH", protocol_whitelist="file")
+        super().__init__(sound.output("pipe:1", map="0:a:0", format="au", acodec="pcm_f32be"), source.path())
         try:
             header = self._process.stdout.read(24)
             if len(header) < 24 or header[:4] != b".snd":
@@ -46,63 +86,44 @@ class Ffmpeg:
     def finish(self, seconds: float) -> list[str]:
         if self._process.wait():
             raise AudioError(self._failure(seconds))
-        self._listener.join()
-        notes = ["damaged: ffmpeg decoded on, some sound may be missing or wrong"] if self._errors else []
+        notes = ["damaged: ffmpeg decoded on, some sound may be missing or wrong"] if self._said() else []
         # a video may outlast its sound by a little
         if self.expected_s and not self._estimated and seconds < 0.9 * self.expected_s - 1:
             notes.append(f"the header promises {self.expected_s:.2f} s, the sound ends at {seconds:.2f} s")
         return notes
 
-    def _listen(self) -> None:
-        """Empty ffmpeg's log as it fills, lest ffmpeg waits for us; keep what matters of it."""
-        for line in self._process.stderr:
-            text = line.decode("utf-8", "replace")
-            self._recognised |= text.startswith("[info] Input #0")
-            self._estimated |= "Estimating duration" in text
-            if self.expected_s is None and (found := self._DURATION.match(text)):
-                hours, minutes, seconds = map(float, found.groups())
-                self.expected_s = 3600 * hours + 60 * minutes + seconds
-            if self._ERROR.match(text) and len(self._errors) < 20:
-                self._errors.append(text)
-
     def _failure(self, seconds: float) -> str:
-        status = self._process.wait()
-        self._listener.join()
-        said = " ".join(self._errors)
+        said = self._said()
         if "matches no streams" in said:
             return "has no sound track"
         if "moov atom not found" in said:
-            return "is truncated: its index (the moov atom) is missing, as in a recording that was cut off"
+            return TRUNCATED
         if seconds:
             return f"is damaged: ffmpeg could not decode it past {seconds:.2f} s"
         if not self._recognised and "Invalid data" in said:
             return _NOT_AUDIO
+        status = self._process.returncode
         return f"cannot be decoded: neither libsndfile nor ffmpeg (status {status}) understands its sound"
 
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._listener.join()
-        self._process.stdout.close()
-        self._process.stderr.close()
 
-
-def _start_ffmpeg(path: str):
-    """ffmpeg writing AU to a pipe. `file:` and the whitelist: the name is a name, and nothing leads to the network."""
+def _start(output, path: str):
     import subprocess
 
-    import ffmpeg
-
-    graph = ffmpeg.input("PATH", protocol_whitelist="file")
-    graph = graph.output("pipe:1", map="0:a:0", format="au", acodec="pcm_f32be")
-    graph = graph.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
-    command = graph.compile(cmd=ffmpeg_binary())
-    command[command.index("PATH")] = f"file:{path}"  # ffmpeg-python fails on names that are not UTF-8
     try:
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(ffmpeg_command(output, path), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
     except OSError as error:
         raise AudioError(f"needs ffmpeg to be decoded, which does not start: {reason(error)}") from None
+
+
+def ffmpeg_command(output, path) -> list[str]:
+    """The command of a graph of ffmpeg-python whose input is called PATH.
+
+    `file:` (and protocol_whitelist="file" of the input): the name is a name, and nothing leads to the network.
+    """
+    command = output.compile(cmd=ffmpeg_binary())
+    command[command.index("PATH")] = f"file:{path}"  # ffmpeg-python fails on names that are not UTF-8
+    return command
 
 
 def ffmpeg_binary() -> str:

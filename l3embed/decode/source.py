@@ -31,6 +31,9 @@ def interrupts_wait():
             before(*caught[0])
 
 
+CHANGED = "changed while it was being read: run again when the recording is complete"
+
+
 class Source:
     """The bytes of a recording as libsndfile reads them: seekable, and the first read error kept.
 
@@ -130,7 +133,7 @@ def _check_regular(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise AudioError("is a folder, not a recording")
     if not stat.S_ISREG(status.st_mode):
-        raise AudioError("is not a regular file but a pipe or a device: save the sound to a file first")
+        raise AudioError("is not a regular file but a pipe or a device: save it to a file first")
 
 
 def _identity(status: os.stat_result) -> tuple:

@@ -19,7 +19,7 @@ PRECISIONS = ("auto", "f32", "bf16", "int8")
 
 
 class Engine(abc.ABC):
-    """Runs batches of rows (rows, F, T, 1) float32 -> (rows, k, D) float32.
+    """Runs batches of rows, (rows, F, T, 1) of sound or (rows, height, width, 3), -> (rows, k, D), all float32.
 
     A row is a window (k = 1), or the spectrogram of k windows that share their computation, `step_samples` of the model
     apart. `batch` is counted in windows (None: what suits the engine); `n_ahead` batches may be under way at once.

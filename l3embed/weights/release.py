@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..spec import Model
 from .arrays import read_arrays, write_arrays
-from .cards import Card, write
+from .cards import Card, enter, write
 from .files import sha256
 
 
@@ -27,6 +27,8 @@ def build(model: Model, as_strips: bool = False, policy: str = "float32"):
     from .. import networks
 
     family = networks.family(model.network.family)
+    if model.modality == "image":
+        return networks.build(family.image_network, policy, model.network)
     make = family.audio_strip_network if as_strips else family.audio_network
     return networks.build(make, policy, model.front_end, model.network)
 
@@ -66,7 +68,7 @@ def set_arrays(network, arrays: list, source) -> None:
 def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
     """Write a model: its weights rounded to `dtype`, the graph converted from the rounded ones, and the card.
 
-    `arrays` are the audio network's, in order; `about` goes into the card as it is (description, licence, training).
+    `arrays` are the network's, in order; `about` goes into the card as it is (description, licence, training).
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{model.name}.h5"
@@ -94,10 +96,7 @@ def add_graph(card: Card) -> Card:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WeightsError(f"{card.path}: its graph cannot be made: {last}")
-    for kind, suffix in (("graph", "xml"), ("graph_data", "bin")):
-        file = folder / f"{name}.{suffix}"
-        card.table["files"][kind] = {"file": file.name, "sha256": sha256(file)}
-    return write(card.path, card.table)
+    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
 
 
 def convert(card: Card, path: str) -> None:
