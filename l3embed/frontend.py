@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from . import fft32
 from .spec import FrontEnd
 
 FRAMES = 128  # transformed at a time: their spectra stay in the processor's cache
@@ -20,8 +21,9 @@ BLOCK_BANDS = 8
 def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     """Spectrograms of windows of a signal.
 
-    The Fourier transform is computed in float64: OpenL3's 80 units below a window's maximum span 160 dB of amplitude,
-    more than float32 resolves, and NumPy's float64 transform is also the faster one (docs/front-ends.md).
+    The Fourier transform is computed in float64 unless the front end says otherwise: OpenL3's 80 units below a window's
+    maximum span 160 dB of amplitude, more than float32 resolves, and NumPy's float64 transform is also the faster one
+    (docs/front-ends.md).
 
     Parameters
     ----------
@@ -60,9 +62,7 @@ def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(signal, fe.n_fft)[:: fe.hop_samples]
     out = np.empty((len(frames), fe.n_bins))
     for at in range(0, len(frames), FRAMES):
-        spectrum = np.fft.rfft(frames[at : at + FRAMES] * _hann(fe.n_fft, fe.hann), axis=1)
-        values = np.square(spectrum.real)
-        values += np.square(spectrum.imag)
+        values = _power(frames[at : at + FRAMES], fe)
         if fe.mel_of == "magnitude":
             np.sqrt(values, out=values)
         part = out[at : at + FRAMES]
@@ -71,6 +71,17 @@ def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
         for bands, bins, weights in _mel_blocks(fe):
             np.matmul(values[:, bins], weights, out=part[:, bands])
     return np.sqrt(out, out=out) if fe.mel_of == "power" else out
+
+
+def _power(frames: np.ndarray, fe: FrontEnd) -> np.ndarray:
+    """(T, n_fft) -> (T, bins) power spectra, float64."""
+    if fe.transform == "float32":
+        real, imag = fft32.rfft(frames.astype(np.float32) * fft32.hann(fe.n_fft))
+        return np.square(real.T, dtype=float) + np.square(imag.T, dtype=float)
+    spectrum = np.fft.rfft(frames * _hann(fe.n_fft), axis=1)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    return power
 
 
 def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
@@ -88,10 +99,9 @@ def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
 
 
 @lru_cache
-def _hann(n: int, dtype: str | None = None) -> np.ndarray:
-    """Periodic Hann window (n,) float64; with "float32" every step of its computation is rounded to that."""
-    half, turn = np.array([0.5, 2 * np.pi], dtype or "float64")
-    return (half - half * np.cos(turn * np.arange(n, dtype=half.dtype) / half.dtype.type(n))).astype("float64")
+def _hann(n: int) -> np.ndarray:
+    """Periodic Hann window (n,) float64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 @lru_cache

@@ -35,7 +35,7 @@ class FrontEnd:
     mel_of: str  # "magnitude", or "power" (mel of the power spectrum, then its root)
     amin: float
     range_db: float | None
-    hann: str | None = None  # "float32": computed in single precision, as TensorFlow does it, 2e-7 off; None: exactly
+    transform: str | None = None  # "float32": with TensorFlow's own rounding, see fft32.py; None: in float64
 
     @property
     def n_frames(self) -> int:
@@ -134,14 +134,15 @@ L3_REPRESENTATIONS = {"linear": 0, "mel128": 128, "mel256": 256}
 _L3 = dict(version=1, rate_hz=48_000, window_samples=48_000, hop_samples=242, amin=1e-10, range_db=80.0)
 # "same" padding as TensorFlow does it: 1964 zeros, split evenly
 _HTK = dict(pad_samples=(982, 982), mel_scale="htk", mel_of="power")
+_SLANEY = dict(mel_scale="slaney", mel_norm="slaney", mel_of="magnitude")
+_TENSORFLOW = dict(version=2, transform="float32")
 _L3_MEL = {
     "training": dict(_HTK, version=2, mel_norm="sum"),
     "kapre-0.1.4": dict(_HTK, mel_norm="slaney"),
-    "openl3-0.4-kapre": dict(
-        version=2, pad_samples=(0, 1964), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude", hann="float32"
-    ),
-    "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude"),
+    "openl3-0.4-kapre": dict(_SLANEY, pad_samples=(0, 1964), **_TENSORFLOW),
+    "openl3-0.4-librosa": dict(_SLANEY, pad_samples=(1024, 1024)),
 }
+_L3_LINEAR = {"openl3-0.4-kapre": _TENSORFLOW}
 L3_FRONT_ENDS = tuple(_L3_MEL)
 _L3_IMAGE = {
     "training": dict(resample="bicubic", values="centred", enlarges=True, upright=True, video="frames"),
@@ -156,13 +157,14 @@ def l3_front_end(representation: str = "mel256", name: str = "training") -> Fron
 
     `kapre-0.1.4` is the one the published weights were trained with (HTK mel scale, unit area, mel of the power
     spectrum); `training` is that one as torchopenl3 1.0.1 computes it today, whose mel filters sum to one; the other
-    two are what OpenL3 0.4 computes. Linear, all four are the same. Raises UsageError for an unknown name.
+    two are what OpenL3 0.4 computes. Linear, all four are the same, but that `openl3-0.4-kapre` rounds as TensorFlow
+    does. Raises UsageError for an unknown name.
     """
     n_mels = L3_REPRESENTATIONS[_known("representation", representation, L3_REPRESENTATIONS)]
     mel = _L3_MEL[_known("front end", name, _L3_MEL)]
     if not n_mels:
-        linear = dict(pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude", hann=mel.get("hann"))
-        return FrontEnd(name, n_fft=512, n_mels=0, **linear, **_L3)
+        linear = dict(n_fft=512, n_mels=0, pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude")
+        return FrontEnd(name, **{**_L3, **linear, **_L3_LINEAR.get(name, {})})
     return FrontEnd(name, n_fft=2048, n_mels=n_mels, **{**_L3, **mel})
 
 

@@ -13,6 +13,7 @@ CORRIDOR = [
     "spec",
     "decode",
     "windows",
+    "fft32",
     "frontend",
     "imagefrontend",
     "networks",
