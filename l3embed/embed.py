@@ -41,6 +41,10 @@ class EmbeddingModel:
         self.card, self.spec = card, card.model
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision
+        # TensorFlow's rounding is made again only where the network keeps such differences: it takes time
+        self.front_end = self.spec.front_end
+        if self.precision != "f32":
+            self.front_end = replace(self.front_end, transform=None)
 
     def framing(
         self, hop: float = 0.1, center: bool = True, windows: str = "exact", timestamps: str = "exact"
@@ -151,7 +155,7 @@ def load_of_sound(*arguments, **how) -> EmbeddingModel:
 
 def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Iterator[Job]:
     """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
-    front_end = model.spec.front_end
+    front_end = model.front_end
 
     def rows():
         for job in jobs:
