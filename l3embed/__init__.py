@@ -17,11 +17,12 @@ def load(name=None, *, weights=None, front_end=None, precision="auto", batch=Non
     Parameters
     ----------
     name : name of a shipped model (default: the shipped one), a published OpenL3 name such as
-        "openl3-mel256-music-6144" or "openl3-image-mel256-music-8192" (with `weights`), or the path of a model card or
-        of the folder that holds it
-    weights : path of a weight file for that model, in place of its own
-    front_end : for OpenL3 models "training" (default), "openl3-0.4-kapre" or "openl3-0.4-librosa"; of pictures
-        "training" or "openl3-0.4"
+        "openl3-mel256-music-6144" or "openl3-image-mel256-music-8192", or the path of a model card or of the folder
+        that holds it
+    weights : path of a weight file for that model, in place of its own; published ones are otherwise fetched, once
+    front_end : for OpenL3's audio models "kapre-0.1.4", "training", "openl3-0.4-kapre" or "openl3-0.4-librosa". By
+        default the one that the weights were trained with where that can be told (kapre-0.1.4 for the published files),
+        else "training". For its image models "training" (default) or "openl3-0.4"
     precision : "f32", "bf16", "int8", or "auto": bf16 where the device computes in it, else f32
     batch : windows computed at a time (default: 16; on a GPU 256, or what its memory holds)
     device : "cpu" (OpenVINO), or "gpu" (Keras, on an NVIDIA device that its backend sees; needs the train extra)

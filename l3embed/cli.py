@@ -101,8 +101,8 @@ def _add_extract(commands) -> None:
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
-    add("--front-end", metavar="NAME", help="OpenL3 models of sound: training, openl3-0.4-kapre or openl3-0.4-librosa; "
-        "of pictures: training or openl3-0.4")  # fmt: skip
+    add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa; of "
+        "its image models training or openl3-0.4")  # fmt: skip
     add("--image-model", metavar="NAME", help="a second model, for the pictures of videos (and for pictures): results "
         "are called NAME_audio.npz and NAME_image.npz (docs/video.md)")  # fmt: skip
     add("--image-weights", metavar="FILE", help="weights for the image model")
@@ -111,6 +111,8 @@ def _add_extract(commands) -> None:
         "(image model alone: every --hop seconds) instead of every picture")  # fmt: skip
     add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
     add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--timestamps", choices=["exact", "openl3"], default="exact",
+        help="exact: where the windows are; openl3: multiples of the hop, which may be elsewhere")  # fmt: skip
     add("--windows", choices=["exact", "shared"], default="exact",
         help="shared: compute overlapping windows together, several times faster; OpenL3's vectors then only come near "
         "the exact ones, and the hop is rounded to the network's (docs/speed.md)")  # fmt: skip
@@ -170,7 +172,7 @@ def _models_and_settings(arguments) -> list[tuple]:
         return [(model, {"grid": images.Grid.plain(arguments.hop) if arguments.align else None})]
     if arguments.align and arguments.image_model is None:
         raise UsageError("--align aligns pictures: name a model of pictures too (--image-model)")
-    settings = {"hop": arguments.hop, "center": arguments.center, "windows": arguments.windows}
+    settings = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
     framing, rate_hz = model.framing(**settings), model.spec.front_end.rate_hz
     _say_hop(framing.hop / rate_hz, arguments.hop)
     if arguments.image_model is None:
@@ -274,28 +276,45 @@ def _size(path: str) -> int:
 def _add_models(commands) -> None:
     parser = commands.add_parser("models", help="list and show models, convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="names of the models that ship").set_defaults(run=_models_list)
+    actions.add_parser("list", help="names of the models that ship or are published").set_defaults(run=_models_list)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("name", nargs="?", help="name, or path of a card (default: the shipped model)")
     show.set_defaults(run=_models_show)
+    fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
+    fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
+    fetch.set_defaults(run=_models_fetch)
     convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
     convert.add_argument("card", help="path of a card or of the folder that holds it")
     convert.set_defaults(run=_models_convert)
 
 
 def _models_list(arguments) -> int:
-    from . import weights
+    from . import spec, weights
+    from .weights import published
 
     for name in weights.available():
         default = "  (default)" if name == weights.DEFAULT else ""
         print(f"{name}{default}  {weights.card(name).table.get('description', '')}".rstrip())
+    for name in spec.published_names():
+        which = spec.published(name)
+        print(f"{name}  {published.describe(which)}, {published.LICENCE}, {published.state(which)}")
     return OK
 
 
 def _models_show(arguments) -> int:
     from . import weights
 
-    print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    if weights.is_published(arguments.name):
+        print(weights.toml(weights.about(arguments.name)), end="")
+    else:
+        print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    return OK
+
+
+def _models_fetch(arguments) -> int:
+    from . import spec, weights
+
+    print(weights.fetch(spec.published(arguments.name)))
     return OK
 
 

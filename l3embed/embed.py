@@ -17,7 +17,8 @@ from . import decode, engine, weights
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
 from .images import ImageModel
-from .windows import GROUP, Framing, chunks, hop_samples, times
+from .spec import Model
+from .windows import GROUP, Framing, chunks, hop_samples, nominal
 from .windows import lead as lead_samples
 
 SHARE_UP_TO = 0.6  # of a window: windows further apart are cheaper alone than as parts of a longer one
@@ -40,7 +41,9 @@ class EmbeddingModel:
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision
 
-    def framing(self, hop: float = 0.1, center: bool = True, windows: str = "exact") -> Framing:
+    def framing(
+        self, hop: float = 0.1, center: bool = True, windows: str = "exact", timestamps: str = "exact"
+    ) -> Framing:
         """How this model cuts recordings at a hop in seconds. Raises UsageError for settings out of range.
 
         Overlapping windows share computation wherever that changes nothing, and where `windows` is "shared" also where
@@ -48,14 +51,15 @@ class EmbeddingModel:
         """
         if windows not in WINDOWS:
             raise UsageError(f"windows must be one of {', '.join(WINDOWS)}. Received: {windows!r}")
+        nominal_s = nominal(hop, timestamps)
         window, step = self.spec.front_end.window_samples, self.spec.step_samples
         samples, lead = hop_samples(hop, self.spec.front_end.rate_hz), lead_samples(window, center)
         if self.engine.can_share and step and samples <= SHARE_UP_TO * window:
             if windows == "shared":
                 samples = max(1, round(samples / step)) * step
             if samples % step == 0 and (windows == "shared" or self.spec.shares_exactly):
-                return Framing(window, samples, lead, samples // step, shared=True)
-        return Framing(window, samples, lead)
+                return Framing(window, samples, lead, samples // step, shared=True, nominal_s=nominal_s)
+        return Framing(window, samples, lead, nominal_s=nominal_s)
 
     @property
     def name(self) -> str:
@@ -66,7 +70,7 @@ class EmbeddingModel:
         """Numbers in a vector."""
         return self.spec.dim
 
-    def embed(self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact"):
+    def embed(self, audio, sample_rate=None, **how):
         """Embed sound.
 
         Parameters
@@ -74,10 +78,12 @@ class EmbeddingModel:
         audio : (n,) or (n, channels) array of floats in [-1, 1] or of integers in their full range, or the path of a
             file; or a list of such, which gives a list of results
         sample_rate : Hz, of arrays; a list where they differ
-        hop : seconds between windows; held in whole samples
-        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
+        hop : seconds between windows, 0.1 by default; held in whole samples
+        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros); True
+            by default
         windows : "exact", or "shared": computed together with their neighbours, several times faster, at a hop rounded
             to the network's own, and for OpenL3's networks only nearly the same vectors (docs/speed.md)
+        timestamps : "exact", or "openl3" for multiples of `hop` even where windows lie elsewhere (see `windows.times`)
 
         Returns
         -------
@@ -88,18 +94,15 @@ class EmbeddingModel:
         embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
         """
         many = isinstance(audio, list | tuple)
-        results = list(self.each(audio if many else [audio], sample_rate, hop=hop, center=center, windows=windows))
+        results = list(self.each(audio if many else [audio], sample_rate, **how))
         return results if many else results[0]
 
-    def each(
-        self, sounds: Iterable, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact"
-    ) -> Iterator[tuple]:
+    def each(self, sounds: Iterable, sample_rate=None, **how) -> Iterator[tuple]:
         """The (embedding, timestamps) of many sounds, one after the other, computed in batches across them.
 
         As `embed` of a list, but only the sounds under way are in memory. `sounds` may be any iterable.
         """
-        rate_hz = self.spec.front_end.rate_hz
-        framing = self.framing(hop, center, windows)
+        framing = self.framing(**how)
         if isinstance(sample_rate, list | tuple):
             sounds = list(sounds)
             if len(sample_rate) != len(sounds):
@@ -110,7 +113,7 @@ class EmbeddingModel:
             rates = itertools.repeat(sample_rate)
         jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
         for job in through(self, jobs, framing):
-            yield job.result(framing.hop, rate_hz, self.dim)
+            yield job.result(framing, self.spec)
 
     def recipe(self, framing: Framing) -> dict:
         """Everything that decides the numbers of an output, apart from the sound."""
@@ -119,7 +122,8 @@ class EmbeddingModel:
             "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
             "front_end": front_end.name, "front_end_version": front_end.version, "rate_hz": front_end.rate_hz,
             "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
-            "center": framing.lead > 0, "shared_windows": GROUP if framing.shared else 1,
+            "center": framing.lead > 0, "nominal_s": framing.nominal_s,
+            "shared_windows": GROUP if framing.shared else 1,
             "precision": self.precision, "engine": self.engine.name,
         }  # fmt: skip
 
@@ -217,9 +221,9 @@ class _ArrayJob(Job):
     def finish(self, front_end) -> None:
         pass
 
-    def result(self, hop_samples: int, rate_hz: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        embedding = np.concatenate([np.empty((0, dim), np.float32), *self.rows])
-        return embedding, times(len(embedding), hop_samples, rate_hz)
+    def result(self, framing: Framing, spec: Model) -> tuple[np.ndarray, np.ndarray]:
+        embedding = np.concatenate([np.empty((0, spec.dim), np.float32), *self.rows])
+        return embedding, framing.times(len(embedding), spec.front_end.rate_hz)
 
 
 def oddities(recording) -> list[str]:

@@ -19,7 +19,7 @@ from .embed import EmbeddingModel, Job, oddities, through
 from .errors import L3EmbedError, UsageError, reason
 from .images import Grid, ImageModel
 from .plan import Item
-from .windows import Framing, times
+from .windows import Framing
 
 PARTITION_FILES, PARTITION_BYTES = 16, 32 * 2**20  # of files that one worker takes at a time and batches together
 
@@ -39,23 +39,21 @@ class Result:
 
 
 def extract(
-    model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, hop: float = 0.1, center: bool = True,
-    windows: str = "exact", grid: Grid | None = None, jobs: int = 1, overwrite: bool = False,
-    tick: Callable[[str, float, float | None], None] | None = None,
+    model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, jobs: int = 1, overwrite: bool = False,
+    tick: Callable[[str, float, float | None], None] | None = None, **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    `hop`, `center` and `windows` are for models of sound; `grid` is for models of pictures (None: every picture).
-    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block
-    with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings
-    out of range.
+    `how`: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`; for models of pictures `grid`. What
+    is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block (or
+    picture) with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for
+    settings out of range.
     """
-    of_sound = model.spec.modality == "audio"
-    framing = model.framing(hop, center, windows) if of_sound else grid
+    framing = model.framing(**how)
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     # a sound fills a batch by itself, a picture does not
-    parts = _partitions(items, jobs, at_least=1 if of_sound else model.engine.batch)
+    parts = _partitions(items, jobs, at_least=1 if model.spec.modality == "audio" else model.engine.batch)
     if jobs == 1:
         for part in parts:
             yield from work(model, part, folder, framing, overwrite, tick)
@@ -78,7 +76,7 @@ def work(
         if not overwrite and store.is_done(output, recipe, item.recording):
             yield Result(item.source, str(output), skipped=True)
         else:
-            pending.append(job(item, output, recipe, tick))
+            pending.append(job(item, output, recipe, framing, tick))
     for job in run(model, pending, framing):
         yield job.result
 
@@ -114,8 +112,8 @@ def _stat(item: Item) -> os.stat_result | None:
 class _FileJob(Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, tick):
-        self.item, self.output, self.recipe, self.tick = item, output, recipe, tick
+    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing, tick):
+        self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
         self.writer: store.NpzWriter | None = None
         self.recording, self.identity = None, {}
         self.result: Result | None = None
@@ -174,7 +172,7 @@ class _FileJob(Job):
 
     def _amount(self, n: int, front_end) -> tuple[np.ndarray, dict]:
         """Times of the n rows, and what they are of, as `Result` has it."""
-        at_s = times(n, self.recipe["hop_samples"], front_end.rate_hz)
+        at_s = self.framing.times(n, front_end.rate_hz)
         return at_s, {"n_windows": n, "seconds": self.recording.seconds}
 
 

@@ -116,7 +116,8 @@ def mel_filterbank(fe: FrontEnd) -> np.ndarray:
     """Triangles linear in Hz between points equally spaced in mel from 0 Hz to half the rate: (n_mels, n_fft // 2 + 1).
 
     The HTK scale is ``2595 log10(1 + f / 700)``; Slaney's is linear to 1 kHz, then logarithmic (27 steps per 6.4-fold).
-    Norm "slaney" scales each triangle to unit area, ``2 / (f[i+2] - f[i])``.
+    Norm "slaney" scales each triangle to unit area, ``2 / (f[i+2] - f[i])``; "sum" scales the values that the bins
+    see of it to a sum of 1 (librosa's ``norm=1`` since 0.8).
     """
     to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if fe.mel_scale == "htk" else (_hz_to_slaney, _slaney_to_hz)
     edges = to_hz(np.linspace(0, to_mel(np.array(fe.rate_hz / 2)), fe.n_mels + 2))[:, None]  # (n_mels + 2, 1) Hz
@@ -124,7 +125,12 @@ def mel_filterbank(fe: FrontEnd) -> np.ndarray:
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     bank = np.maximum(0, np.minimum(rising, falling))
-    return bank * 2 / (edges[2:] - edges[:-2]) if fe.mel_norm == "slaney" else bank
+    if fe.mel_norm == "slaney":
+        return bank * 2 / (edges[2:] - edges[:-2])
+    if fe.mel_norm == "sum":
+        total = bank.sum(axis=1, keepdims=True)
+        return bank / np.where(total > 0, total, 1)  # a filter that falls between two bins stays empty
+    return bank
 
 
 def _hz_to_htk(hz):

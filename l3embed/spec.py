@@ -31,7 +31,7 @@ class FrontEnd:
     pad_samples: tuple[int, int]  # zeros before and after each window
     n_mels: int  # 0: the linear spectrum
     mel_scale: str  # "htk", "slaney", "" for linear
-    mel_norm: str  # "slaney" (unit area) or "none" (unit peak), "" for linear
+    mel_norm: str  # "slaney" (unit area), "sum" (each filter's values sum to 1) or "none" (unit peak), "" for linear
     mel_of: str  # "magnitude", or "power" (mel of the power spectrum, then its root)
     amin: float
     range_db: float | None
@@ -131,11 +131,13 @@ def digest(record: dict) -> str:
 
 L3_REPRESENTATIONS = {"linear": 0, "mel128": 128, "mel256": 256}
 _L3 = dict(version=1, rate_hz=48_000, window_samples=48_000, hop_samples=242, amin=1e-10, range_db=80.0)
+# "same" padding as TensorFlow does it: 1964 zeros, split evenly
+_HTK = dict(pad_samples=(982, 982), mel_scale="htk", mel_of="power")
 _L3_MEL = {
-    # "same" padding as TensorFlow does it: 1964 zeros, split evenly
-    "training": dict(pad_samples=(982, 982), mel_scale="htk", mel_of="power"),
-    "openl3-0.4-kapre": dict(pad_samples=(0, 1964), mel_scale="slaney", mel_of="magnitude"),
-    "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_of="magnitude"),
+    "training": dict(_HTK, version=2, mel_norm="sum"),
+    "kapre-0.1.4": dict(_HTK, mel_norm="slaney"),
+    "openl3-0.4-kapre": dict(pad_samples=(0, 1964), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude"),
+    "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude"),
 }
 L3_FRONT_ENDS = tuple(_L3_MEL)
 _L3_IMAGE = {
@@ -149,15 +151,17 @@ _L3_IMAGE = {
 def l3_front_end(representation: str = "mel256", name: str = "training") -> FrontEnd:
     """One of OpenL3's front ends.
 
-    `training` is the one the published weights were trained with (kapre 0.1.4: HTK mel scale, mel of the power
-    spectrum); the other two are what OpenL3 0.4 computes. Raises UsageError for an unknown name.
+    `kapre-0.1.4` is the one the published weights were trained with (HTK mel scale, unit area, mel of the power
+    spectrum); `training` is that one as torchopenl3 1.0.1 computes it today, whose mel filters sum to one; the other
+    two are what OpenL3 0.4 computes. Linear, all four are the same. Raises UsageError for an unknown name.
     """
     n_mels = L3_REPRESENTATIONS[_known("representation", representation, L3_REPRESENTATIONS)]
     mel = _L3_MEL[_known("front end", name, _L3_MEL)]
     if not n_mels:
-        mel = dict(pad_samples=(0, 0), mel_scale="", mel_of="magnitude")
-        return FrontEnd(name, n_fft=512, n_mels=0, mel_norm="", **mel, **_L3)
-    return FrontEnd(name, n_fft=2048, n_mels=n_mels, mel_norm="slaney", **mel, **_L3)
+        return FrontEnd(
+            name, n_fft=512, n_mels=0, pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude", **_L3
+        )
+    return FrontEnd(name, n_fft=2048, n_mels=n_mels, **{**_L3, **mel})
 
 
 def l3_image_front_end(name: str = "training") -> ImageFrontEnd:
@@ -207,23 +211,63 @@ def l3_image_network(dim: int = 8192) -> Network:
     return Network("l3", 64, pools[dim])
 
 
-def openl3_model(name: str, front_end: str | None = None) -> Model:
-    """A published OpenL3 model; `front_end` None is "training".
+@dataclass(frozen=True)
+class Published:
+    """What the name of a published OpenL3 model says."""
 
-    Of sound ``openl3-{linear,mel128,mel256}-{music,env}-{6144,512}``, of pictures
-    ``openl3-image-{linear,mel128,mel256}-{music,env}-{8192,512}`` (named after the sound model it was trained with).
+    modality: str  # "audio" or "image"
+    representation: str  # of the sound; an image network learned beside it
+    content: str  # "music" or "env"
+    dim: int
+    version: str  # of the weight file
+
+    @property
+    def file(self) -> str:
+        """The name of its weight file, without ``.h5.gz``. The sizes of a network share one."""
+        return f"openl3_{self.modality}_{self.representation}_{self.content}-{self.version}"
+
+
+PUBLISHED_DIMS = {"audio": (6144, 512), "image": (8192, 512)}
+PUBLISHED_CONTENTS = ("music", "env")
+PUBLISHED_VERSIONS = ("v0_4_0", "v0_2_0")  # the first is meant where a name says none
+
+
+def published_names() -> list[str]:
+    """``openl3-{linear,mel128,mel256}-{music,env}-{6144,512}``, and ``openl3-image-...-{8192,512}``."""
+    return [
+        f"openl3-{'image-' if modality == 'image' else ''}{representation}-{content}-{dim}"
+        for modality, dims in PUBLISHED_DIMS.items()
+        for representation in L3_REPRESENTATIONS
+        for content in PUBLISHED_CONTENTS
+        for dim in dims
+    ]
+
+
+def published(name: str) -> Published:
+    """Read the name of a published model; a version may follow it, as in ``openl3-linear-env-512-v0_2_0``.
+
+    Raises UsageError for any other name.
     """
-    is_image = name.startswith("openl3-image-")
-    parts = name.removeprefix("openl3-image-" if is_image else "openl3-").split("-")
-    known = (tuple(L3_REPRESENTATIONS), ("music", "env"), ("8192" if is_image else "6144", "512"))
-    if len(parts) != 3 or any(part not in names for part, names in zip(parts, known, strict=True)):
-        raise UsageError(f"unknown model {name!r}: published ones are openl3-{{linear,mel128,mel256}}-{{music,env}}-"
-                         "{6144,512} and openl3-image-{linear,mel128,mel256}-{music,env}-{8192,512}")  # fmt: skip
-    dim, front_end = int(parts[2]), front_end or "training"
-    if is_image:
-        return Model(name, l3_image_front_end(front_end), l3_image_network(dim), dim, "")
-    of_sound = l3_front_end(parts[0], front_end)
-    return Model(name, of_sound, l3_network(of_sound, dim), dim, "")
+    plain, _, version = name.partition("-v")
+    version = f"v{version}" if version else PUBLISHED_VERSIONS[0]
+    if plain not in published_names() or version not in PUBLISHED_VERSIONS:
+        raise UsageError(
+            f"unknown model {name!r}: published ones are openl3-{{linear,mel128,mel256}}-{{music,env}}-{{6144,512}} "
+            "and openl3-image-{linear,mel128,mel256}-{music,env}-{8192,512}, as they are or with -v0_2_0"
+        )
+    *_, representation, content, dim = plain.split("-")
+    modality = "image" if plain.startswith("openl3-image-") else "audio"
+    return Published(modality, representation, content, int(dim), version)
+
+
+def openl3_model(name: str, front_end: str | None = None) -> Model:
+    """A published OpenL3 model, see `published` for its name; `front_end` None is "training"."""
+    which, front_end = published(name), front_end or "training"
+    name = name.removesuffix(f"-{PUBLISHED_VERSIONS[0]}")
+    if which.modality == "image":
+        return Model(name, l3_image_front_end(front_end), l3_image_network(which.dim), which.dim, "")
+    fe = l3_front_end(which.representation, front_end)
+    return Model(name, fe, l3_network(fe, which.dim), which.dim, "")
 
 
 def _known(what: str, name: str, known) -> str:

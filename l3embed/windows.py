@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import UsageError
 
+TIMESTAMPS = ("exact", "openl3")  # see `times`
 # A product such as 0.29 s x 48000 Hz falls 2e-12 below the integer it means.
 _ROUNDING = 1e-6
 _LONGEST = 2**53  # samples: as far as float64 counts; thousands of years
@@ -45,9 +46,20 @@ def count(n_samples: int, window: int, hop: int, lead: int = 0) -> int:
     return 1 + max(0, math.ceil((n_samples + lead - window) / hop))
 
 
-def times(n: int, hop: int, rate_hz: int) -> np.ndarray:
-    """(n,) float64 seconds. OpenL3 multiplies by the nominal hop instead and drifts when hop x rate is no integer."""
-    return np.arange(n) * hop / rate_hz
+def times(n: int, hop: int, rate_hz: int, nominal_s: float | None = None) -> np.ndarray:
+    """(n,) float64 seconds, where the windows are.
+
+    With `nominal_s`, the hop that was asked for, multiples of it, as OpenL3 writes them: these drift away from the
+    windows when hop x rate is no integer.
+    """
+    return np.arange(n) * hop / rate_hz if nominal_s is None else np.arange(n) * nominal_s
+
+
+def nominal(hop_s: float, timestamps: str) -> float | None:
+    """`nominal_s` of `times`. Raises UsageError unless `timestamps` is "exact" or "openl3"."""
+    if timestamps not in TIMESTAMPS:
+        raise UsageError(f"timestamps must be one of {', '.join(TIMESTAMPS)}. Received: {timestamps!r}")
+    return float(hop_s) if timestamps == "openl3" else None
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,15 @@ class Framing:
     lead: int = 0
     every: int = 1
     shared: bool = False
+    nominal_s: float | None = None  # see `times`
 
     @property
     def step(self) -> int:
         return self.hop // self.every
+
+    def times(self, n: int, rate_hz: int) -> np.ndarray:
+        """(n,) float64 seconds: time stamps of the windows."""
+        return times(n, self.hop, rate_hz, self.nominal_s)
 
 
 GROUP = 64  # windows in a chunk: bounds memory, whatever the length of a recording

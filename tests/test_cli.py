@@ -119,7 +119,6 @@ def test_a_recording_that_grows_while_it_is_read(recordings, tmp_path, capsys, m
     (["--hop", "nan"], 2, "hop must be a number"), (["--batch", "0"], 2, "batch must be at least 1"),
     (["--jobs", "0"], 2, "jobs must be at least 1"), (["--model", "nonsense"], 2, "unknown model 'nonsense'"),
     (["--front-end", "training"], 2, "has one front end"), (["--weights", "gone.h5"], 1, "gone.h5: cannot be read"),
-    (["--model", "openl3-mel256-music-512"], 1, "name its weight file"),
 ])  # fmt: skip
 def test_wrong_settings_cost_one_sentence(recordings, tmp_path, capsys, arguments, code, message):
     assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out"), *arguments]) == code

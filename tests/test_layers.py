@@ -27,7 +27,7 @@ CORRIDOR = [
 WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
-         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "PIL"}  # fmt: skip
+         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "PIL"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 

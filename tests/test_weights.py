@@ -147,8 +147,6 @@ def test_published_names(tmp_path):
     for name in ("openl3-mel64-env-512", "openl3-mel128-env", "openl3-mel128-speech-512", "openl3-mel128-env-1024"):
         with pytest.raises(UsageError):
             weights.find(name)
-    with pytest.raises(WeightsError, match="name its weight file too"):
-        weights.find("openl3-mel128-env-512")
     with pytest.raises(WeightsError, match=r"none\.h5: cannot be read .*give the path of a weight file"):
         weights.find("openl3-mel128-env-512", tmp_path / "none.h5")
     with pytest.raises(UsageError, match="has one front end, log-mel"):

@@ -91,7 +91,9 @@ class TrainConfig:
 
     @property
     def front_end(self) -> FrontEnd:
-        return l3_front_end(self.model.representation) if self.model.family == "l3" else small_front_end()
+        if self.model.family == "l3":  # as the published weights were trained
+            return l3_front_end(self.model.representation, "kapre-0.1.4")
+        return small_front_end()
 
     @property
     def audio(self) -> Network:

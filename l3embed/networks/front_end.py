@@ -10,6 +10,7 @@ from ..spec import FrontEnd
 
 # kapre always floors at a distance below the maximum; this one is never reached (float32 spans 760 dB).
 _NO_FLOOR = 1e4
+_NORMS = {"slaney": "slaney", "sum": 1, "none": None}  # as librosa calls them
 
 
 def front_end_layers(fe: FrontEnd) -> keras.Model:
@@ -21,7 +22,7 @@ def front_end_layers(fe: FrontEnd) -> keras.Model:
     x = kapre.Magnitude()(x)  # (N, T, F, 1)
     if fe.n_mels:
         bank = dict(sample_rate=fe.rate_hz, n_freq=fe.n_fft // 2 + 1, n_mels=fe.n_mels, f_min=0.0, f_max=fe.rate_hz / 2,
-                    htk=fe.mel_scale == "htk", norm="slaney" if fe.mel_norm == "slaney" else None)  # fmt: skip
+                    htk=fe.mel_scale == "htk", norm=_NORMS[fe.mel_norm])  # fmt: skip
         mel = kapre.ApplyFilterbank(type="mel", filterbank_kwargs=bank, data_format="channels_last")
         x = Power(0.5)(mel(Power(2.0)(x))) if fe.mel_of == "power" else mel(x)
     x = kapre.MagnitudeToDecibel(ref_value=1.0, amin=fe.amin, dynamic_range=fe.range_db or _NO_FLOOR)(x)

@@ -1,0 +1,113 @@
+"""Arrays to network, graph and card. Building a network and converting it need the train extra."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import WeightsError
+from ..spec import Model
+from .arrays import read_arrays, write_arrays
+from .cards import Card, write
+from .files import sha256
+
+
+def build(model: Model, as_strips: bool = False, policy: str = "float32"):
+    """The Keras network of a model, untrained.
+
+    `as_strips`: with time left open, (N, F, T', 1) -> (N, windows, D). `policy`: Keras' dtype policy, such as
+    "mixed_bfloat16".
+    """
+    from .. import networks
+
+    family = networks.family(model.network.family)
+    if model.modality == "image":
+        return networks.build(family.image_network, policy, model.network)
+    make = family.audio_strip_network if as_strips else family.audio_network
+    return networks.build(make, policy, model.front_end, model.network)
+
+
+def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
+    """The card's Keras network (see `build`), weights loaded in order, every shape checked."""
+    network = build(card.model, as_strips, policy)
+    set_arrays(network, read_arrays(card.file("weights")), card.path)
+    return network
+
+
+def set_arrays(network, arrays: list, source) -> None:
+    """Give a network its arrays, in topological order.
+
+    Raises WeightsError where count or a shape differs, and for numbers that no training ends with.
+    """
+    expected = [tuple(w.shape) for w in network.weights]
+    found = [tuple(a.shape) for a in arrays]
+    if len(found) != len(expected):
+        raise WeightsError(
+            f"{source}: holds {len(found)} arrays, the network has {len(expected)}: of another network or version?"
+        )
+    for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+        if a != b:
+            whose = {(1,): "an audio", (3,): "an image"}.get(a) if i == 0 else None  # channels of the input
+            guess = f"of {whose} network?" if whose else "of another network, or out of order?"
+            raise WeightsError(f"{source}: array {i} has shape {a}, the network expects {b}: {guess}")
+        if not np.isfinite(arrays[i]).all():
+            raise WeightsError(f"{source}: array {i} holds NaN or infinity: the file is damaged")
+        if network.weights[i].name == "moving_variance" and arrays[i].min() < 0:
+            raise WeightsError(
+                f"{source}: array {i} is a variance and holds negative numbers: damaged, or out of order?"
+            )
+    network.set_weights(arrays)
+
+
+def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
+    """Write a model: its weights rounded to `dtype`, the graph converted from the rounded ones, and the card.
+
+    `arrays` are the network's, in order; `about` goes into the card as it is (description, licence, training).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{model.name}.h5"
+    write_arrays(file, arrays, dtype)
+    front_end = {k: v for k, v in asdict(model.front_end).items() if v is not None}
+    table = {"name": model.name, "dim": model.dim, **about, "front_end": front_end, "network": asdict(model.network)}
+    table["files"] = {"weights": {"file": file.name, "sha256": sha256(file)}}
+    return add_graph(write(folder / f"{model.name}.toml", table))
+
+
+def add_graph(card: Card) -> Card:
+    """Convert the card's weights to an OpenVINO graph beside it, and enter it in the card.
+
+    float32, batch size and time open: one graph for windows and for long rows of them.
+
+    By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
+    takes a process of its own, since a network that was built on another backend cannot be exported from this one.
+    """
+    folder, name = card.path.parent, card.model.name
+    code = "import sys; from l3embed import weights; weights.convert(weights.card(sys.argv[1]), sys.argv[2])"
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    command = [sys.executable, "-c", code, str(card.path), str(folder / f"{name}.xml")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise WeightsError(f"{card.path}: its graph cannot be made: {last}")
+    for kind, suffix in (("graph", "xml"), ("graph_data", "bin")):
+        file = folder / f"{name}.{suffix}"
+        card.table["files"][kind] = {"file": file.name, "sha256": sha256(file)}
+    return write(card.path, card.table)
+
+
+def convert(card: Card, path: str) -> None:
+    """The work of `add_graph`. Needs the train extra and Keras' TensorFlow backend."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        network = load_network(card, as_strips=card.model.step_samples is not None)
+        network.export(folder, format="tf_saved_model", verbose=False)
+        graph = openvino.convert_model(folder)
+    openvino.save_model(graph, path, compress_to_fp16=False)

@@ -1,0 +1,138 @@
+"""What the user named -> a card: shipped, published, or at a path; with weights of its own or from a file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError, WeightsError, reason
+from ..frontend import mel_filterbank
+from ..spec import Model, Published, digest, l3_front_end, openl3_model, published
+from .arrays import WeightFile, read
+from .cache import alone, cache_folder
+from .cards import Card, card
+from .cards import read as read_card
+from .fetch import fetch
+from .files import sha256
+from .published import differs, identify, is_published
+from .release import build, release, set_arrays
+
+log = logging.getLogger("l3embed")
+# The front ends that weights may have been trained with; which of them, a file tells by its filterbank or its hash.
+GRAPH = 2  # version of the conversion: what lies in the cache of another one is made anew
+TRAINED = ("kapre-0.1.4", "training")
+
+
+def find(name=None, file=None, front_end=None) -> Card:
+    """The card of a model: shipped, published (openl3-...), or at a path; with weights from `file` where given.
+
+    Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
+    """
+    if is_published(name):
+        return _find_published(str(name), file, front_end)
+    found = card(name)
+    if front_end not in (None, found.model.front_end.name):
+        raise UsageError(f"{found.model.name} has one front end, {found.model.front_end.name}. Received: {front_end!r}")
+    return found if file is None else with_file(found.model, file)
+
+
+def _find_published(name: str, file, front_end: str | None) -> Card:
+    which = published(name)
+    model = openl3_model(name, front_end)
+    if file is None:
+        file = fetch(which)
+    elif other := differs(which, os.path.basename(file)):
+        log.warning("%s: its name says that it is of another model than %s: %s", file, name, other)
+    found = with_file(model, file, which)
+    if which.modality == "image" or which.representation == "linear":  # there all front ends are one
+        return found
+    return _with_front_end(found, which, front_end, file)
+
+
+def _with_front_end(found: Card, which: Published, named: str | None, file) -> Card:
+    """The front end that was named, or else the one that the weights were trained with, or else `training`."""
+    trained = found.table.get("origin", {}).get("front_end", "")
+    if named is None and trained in TRAINED:
+        return replace(found, model=replace(found.model, front_end=l3_front_end(which.representation, trained)))
+    if trained == "other" and named in (None, *TRAINED):
+        log.warning("%s: holds a mel filterbank that no front end of l3embed has; it is not used", file)
+    elif named is None:
+        log.warning(
+            "%s: does not tell which front end it was trained with, training is taken; published OpenL3 weights were "
+            "trained with kapre-0.1.4: name either with --front-end (front_end=)", file,
+        )  # fmt: skip
+    elif named in TRAINED and trained in TRAINED and named != trained:
+        log.warning("%s: was trained with front end %s, not with %s", file, trained, named)
+    return found
+
+
+def with_file(model: Model, file: str | os.PathLike, which: Published | None = None) -> Card:
+    """The card of a model (the published one `which`) with weights from a file: converted once, then cached."""
+    path = Path(file)
+    try:
+        identity = sha256(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({reason(error)}): give the path of a weight file") from error
+    kind = digest({**asdict(model.network), "graph": GRAPH})
+    folder = cache_folder() / f"{model.name}-{identity[:16]}-{kind}"
+    if not (folder / f"{model.name}.toml").exists():
+        with alone(folder):
+            if not folder.exists():
+                _convert(model, path, folder, _origin(which, path, identity))
+    found = read_card(folder / f"{model.name}.toml")
+    return replace(found, model=replace(found.model, front_end=model.front_end, weights_sha256=identity))
+
+
+def _origin(which: Published | None, path: Path, identity: str) -> str:
+    """The published file that this one is, or "". Raises WeightsError where it is another than it should be."""
+    origin = identify(path, identity) or ""
+    if which and origin and origin.partition("-")[0] != which.file.partition("-")[0]:
+        raise WeightsError(f"{path}: is {origin}, another model's: expected {which.file}")
+    return origin
+
+
+def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
+    weights = read(path)
+    _check_front_end(model, weights, path)
+    set_arrays(build(model), weights.arrays, path)
+    about = {"origin": {"published": origin, "front_end": _trained_with(model, weights, origin)}}
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        release(model, weights.arrays, Path(temporary) / folder.name, about, "float32")
+        with contextlib.suppress(OSError):  # another process was faster: the same files
+            os.rename(Path(temporary) / folder.name, folder)
+
+
+def _check_front_end(model: Model, weights: WeightFile, path: Path) -> None:
+    """Refuse weights whose own front end has other sizes: mel128, mel256 and linear have arrays of the same shapes."""
+    fe, bank = model.front_end, weights.filterbank
+    if model.modality == "image":
+        if weights.n_fft is not None:
+            raise WeightsError(f"{path}: holds a front end for sound, {model.name} is a model of pictures")
+        return
+    if weights.n_fft not in (None, fe.n_fft):
+        raise WeightsError(
+            f"{path}: was trained with a Fourier transform of {weights.n_fft} samples, {model.name} has {fe.n_fft}: "
+            "name the model that it belongs to"
+        )
+    if bank is not None and bank.shape[1] != fe.n_mels:
+        raise WeightsError(
+            f"{path}: was trained with {bank.shape[1]} mel bands, {model.name} has {fe.n_mels}: name the model that it "
+            "belongs to"
+        )
+
+
+def _trained_with(model: Model, weights: WeightFile, origin: str) -> str:
+    """A name in TRAINED, "other" for an unknown filterbank, "" where nothing tells."""
+    if weights.filterbank is None:
+        return TRAINED[0] if origin else ""
+    for name in TRAINED:
+        known = mel_filterbank(l3_front_end(f"mel{model.front_end.n_mels}", name)).T
+        if np.allclose(weights.filterbank, known, rtol=0, atol=1e-5 * known.max()):
+            return name
+    return "other"
