@@ -102,7 +102,7 @@ def _add_extract(commands) -> None:
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
     add("--weights", metavar="FILE", help="weights for the model, in place of its own")
     add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa; of "
-        "its image models training or openl3-0.4")  # fmt: skip
+        "pictures: training, openl3-0.4")  # fmt: skip
     add("--image-model", metavar="NAME", help="a second model, for the pictures of videos (and for pictures): results "
         "are called NAME_audio.npz and NAME_image.npz (docs/video.md)")  # fmt: skip
     add("--image-weights", metavar="FILE", help="weights for the image model")
@@ -283,6 +283,12 @@ def _add_models(commands) -> None:
     fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
     fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
     fetch.set_defaults(run=_models_fetch)
+    quantize = actions.add_parser("quantize", help="make the int8 graph of a model of sound (needs the int8 extra)")
+    quantize.add_argument("name", nargs="?", help="shipped or published model, or path of a card")
+    quantize.add_argument("--sounds", nargs="+", metavar="INPUT", required=True, help="recordings to calibrate on")
+    quantize.add_argument("--weights", metavar="FILE", help="weights for the model, in place of its own")
+    quantize.add_argument("--front-end", metavar="NAME", help="as of 'l3embed extract'")
+    quantize.set_defaults(run=_models_quantize)
     convert = actions.add_parser("convert", help="make the graph of a card from its weights (needs the train extra)")
     convert.add_argument("card", help="path of a card or of the folder that holds it")
     convert.set_defaults(run=_models_convert)
@@ -316,6 +322,19 @@ def _models_fetch(arguments) -> int:
 
     print(weights.fetch(spec.published(arguments.name)))
     return OK
+
+
+def _models_quantize(arguments) -> int:
+    from . import plan, quantize, weights
+
+    card = weights.find(arguments.name, arguments.weights, arguments.front_end)
+    found = plan.plan(arguments.sounds)
+    for name, why in found.failures:
+        print(f"{name}: failed: {why}", file=sys.stderr)
+    about = quantize.quantize(card, [item.source for item in found.items]).table["int8"]
+    print(f"{card.path}: int8 graph calibrated on {about['calibration_windows']} windows; against f32, on others, "
+          f"cosine {about['cosine_median']} in the median, {about['cosine_min']} at worst")  # fmt: skip
+    return SOME_FAILED if found.failures else OK
 
 
 def _models_convert(arguments) -> int:

@@ -39,21 +39,22 @@ class Result:
 
 
 def extract(
-    model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, jobs: int = 1, overwrite: bool = False,
-    tick: Callable[[str, float, float | None], None] | None = None, **how,
+    model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, grid: Grid | None = None, jobs: int = 1,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None, **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
-    `how`: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`; for models of pictures `grid`. What
-    is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block (or
-    picture) with its source, its seconds, and the seconds that the source's header promises. Raises UsageError for
-    settings out of range.
+    `how`, for models of sound: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`; `grid` is for
+    models of pictures (None: every picture). What is there already with the same settings is skipped, unless
+    `overwrite`. `tick` is called for every block with its source, its seconds, and the seconds that the source's header
+    promises. Raises UsageError for settings out of range.
     """
-    framing = model.framing(**how)
+    of_sound = model.spec.modality == "audio"
+    framing = model.framing(**how) if of_sound else grid
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     # a sound fills a batch by itself, a picture does not
-    parts = _partitions(items, jobs, at_least=1 if model.spec.modality == "audio" else model.engine.batch)
+    parts = _partitions(items, jobs, at_least=1 if of_sound else model.engine.batch)
     if jobs == 1:
         for part in parts:
             yield from work(model, part, folder, framing, overwrite, tick)
@@ -112,7 +113,7 @@ def _stat(item: Item) -> os.stat_result | None:
 class _FileJob(Job):
     """A recording on its way into a file of its own; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing, tick):
+    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing | Grid | None, tick):
         self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
         self.writer: store.NpzWriter | None = None
         self.recording, self.identity = None, {}
@@ -172,8 +173,7 @@ class _FileJob(Job):
 
     def _amount(self, n: int, front_end) -> tuple[np.ndarray, dict]:
         """Times of the n rows, and what they are of, as `Result` has it."""
-        at_s = self.framing.times(n, front_end.rate_hz)
-        return at_s, {"n_windows": n, "seconds": self.recording.seconds}
+        return self.framing.times(n, front_end.rate_hz), {"n_windows": n, "seconds": self.recording.seconds}
 
 
 class _PictureJob(images.ImageJob, _FileJob):

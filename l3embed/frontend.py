@@ -60,7 +60,7 @@ def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(signal, fe.n_fft)[:: fe.hop_samples]
     out = np.empty((len(frames), fe.n_bins))
     for at in range(0, len(frames), FRAMES):
-        spectrum = np.fft.rfft(frames[at : at + FRAMES] * _hann(fe.n_fft), axis=1)
+        spectrum = np.fft.rfft(frames[at : at + FRAMES] * _hann(fe.n_fft, fe.hann), axis=1)
         values = np.square(spectrum.real)
         values += np.square(spectrum.imag)
         if fe.mel_of == "magnitude":
@@ -88,9 +88,10 @@ def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
 
 
 @lru_cache
-def _hann(n: int) -> np.ndarray:
-    """Periodic Hann window (n,) float64."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
+def _hann(n: int, dtype: str | None = None) -> np.ndarray:
+    """Periodic Hann window (n,) float64; with "float32" every step of its computation is rounded to that."""
+    half, turn = np.array([0.5, 2 * np.pi], dtype or "float64")
+    return (half - half * np.cos(turn * np.arange(n, dtype=half.dtype) / half.dtype.type(n))).astype("float64")
 
 
 @lru_cache

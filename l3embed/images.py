@@ -96,10 +96,6 @@ class ImageModel:
         (job,) = through(self, [_VideoJob(video)], None if hop is None else Grid.plain(hop))
         return np.concatenate([np.empty((0, self.dim), np.float32), *job.vectors]), np.array(job.times)
 
-    def framing(self, grid: Grid | None = None) -> Grid | None:
-        """When this model looks at a video; None: at every picture. The counterpart of `EmbeddingModel.framing`."""
-        return grid
-
     def recipe(self, grid: Grid | None = None) -> dict:
         """Everything that decides the numbers of an output, apart from the pictures."""
         front_end = self.spec.front_end

@@ -35,6 +35,7 @@ class FrontEnd:
     mel_of: str  # "magnitude", or "power" (mel of the power spectrum, then its root)
     amin: float
     range_db: float | None
+    hann: str | None = None  # "float32": computed in single precision, as TensorFlow does it, 2e-7 off; None: exactly
 
     @property
     def n_frames(self) -> int:
@@ -136,7 +137,9 @@ _HTK = dict(pad_samples=(982, 982), mel_scale="htk", mel_of="power")
 _L3_MEL = {
     "training": dict(_HTK, version=2, mel_norm="sum"),
     "kapre-0.1.4": dict(_HTK, mel_norm="slaney"),
-    "openl3-0.4-kapre": dict(pad_samples=(0, 1964), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude"),
+    "openl3-0.4-kapre": dict(
+        version=2, pad_samples=(0, 1964), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude", hann="float32"
+    ),
     "openl3-0.4-librosa": dict(pad_samples=(1024, 1024), mel_scale="slaney", mel_norm="slaney", mel_of="magnitude"),
 }
 L3_FRONT_ENDS = tuple(_L3_MEL)
@@ -158,9 +161,8 @@ def l3_front_end(representation: str = "mel256", name: str = "training") -> Fron
     n_mels = L3_REPRESENTATIONS[_known("representation", representation, L3_REPRESENTATIONS)]
     mel = _L3_MEL[_known("front end", name, _L3_MEL)]
     if not n_mels:
-        return FrontEnd(
-            name, n_fft=512, n_mels=0, pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude", **_L3
-        )
+        linear = dict(pad_samples=(0, 0), mel_scale="", mel_norm="", mel_of="magnitude", hann=mel.get("hann"))
+        return FrontEnd(name, n_fft=512, n_mels=0, **linear, **_L3)
     return FrontEnd(name, n_fft=2048, n_mels=n_mels, **{**_L3, **mel})
 
 

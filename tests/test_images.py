@@ -103,7 +103,7 @@ def test_the_two_sizes_are_two_poolings_of_one_map(published):
 
 def test_a_sound_models_weights_are_refused(fixtures, cache):
     file = fixtures / "openl3" / "openl3_audio_mel256_synthetic.h5.gz"
-    with pytest.raises(WeightsError, match=r"shape \(1,\), the network expects \(3,\): of an audio network"):
+    with pytest.raises(WeightsError, match="of an audio network"):
         l3embed.load(NAME.format(512), weights=file)
 
 

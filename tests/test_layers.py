@@ -18,6 +18,7 @@ CORRIDOR = [
     "networks",
     "weights",
     "engine",
+    "quantize",
     "images",
     "store",
     "plan",
@@ -27,7 +28,8 @@ CORRIDOR = [
 WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
 DOORS = ["cli", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
-         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "PIL"}  # fmt: skip
+         "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "nncf",
+         "PIL"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 

@@ -27,7 +27,7 @@ class KerasEngine(Engine):
         self.usual_batch = 256 if self._on_gpu else 16
         super().__init__(card, precision=precision, batch=batch)
         policy = {"f32": "float32", "bf16": "mixed_bfloat16"}[self.precision]
-        self._network = load_network(card, as_strips=True, policy=policy)
+        self._network = load_network(card, as_strips=card.model.step_samples is not None, policy=policy)
         self._thread = ThreadPoolExecutor(1, "keras")
         if self._on_gpu:
             self._fit_batch()

@@ -7,7 +7,7 @@ the user named to a card.
 
 from .arrays import read_arrays, write_arrays
 from .cache import cache_folder
-from .cards import DEFAULT, Card, available, card, shipped_folder, toml
+from .cards import DEFAULT, Card, available, card, enter, shipped_folder, toml
 from .checkpoint import read_state_dict
 from .fetch import fetch
 from .files import check, sha256
@@ -16,7 +16,8 @@ from .release import add_graph, convert, load_network, release, set_arrays
 from .resolve import find, with_file
 
 __all__ = [
-    "DEFAULT", "Card", "about", "add_graph", "available", "cache_folder", "card", "check", "convert", "fetch", "find",
+    "DEFAULT", "Card", "about", "add_graph", "available", "cache_folder", "card", "check", "convert", "enter", "fetch",
+    "find",
     "is_published", "load_network", "read_arrays", "read_state_dict", "release", "set_arrays", "sha256",
     "shipped_folder", "toml", "with_file", "write_arrays",
 ]  # fmt: skip

@@ -68,14 +68,17 @@ def _from_torchopenl3(state: dict[str, np.ndarray]) -> WeightFile:
 
     Kernels come as (out, in, height, width).
     """
-    arrays = []
-    for i in range(1, 9):
-        normalisation, convolution = f"batch_normalization_{i}", f"conv2d_{i}" if i < 8 else "audio_embedding_layer"
-        arrays += [state[f"{normalisation}.{key}"] for key in ("weight", "bias", "running_mean", "running_var")]
-        arrays += [state[f"{convolution}.weight"].transpose(2, 3, 1, 0), state[f"{convolution}.bias"]]
+    pairs = [(f"batch_normalization_{i}", f"conv2d_{i}") for i in range(1, 8)]
+    names = []
+    for normalisation, convolution in [*pairs, ("batch_normalization_8", "audio_embedding_layer")]:
+        names += [f"{normalisation}.{key}" for key in ("weight", "bias", "running_mean", "running_var")]
+        names += [f"{convolution}.weight", f"{convolution}.bias"]
+    if missing := [name for name in names if name not in state]:
+        raise ValueError(f"it holds no {missing[0]}: of another network?")
+    arrays = [state[name] for name in names]
     kernels, bank = state.get("speclayer.dft_real_kernels"), state.get("speclayer.mel_basis")
     return WeightFile(
-        [np.ascontiguousarray(a, np.float32) for a in arrays],
+        [np.ascontiguousarray(a.transpose(2, 3, 1, 0) if a.ndim == 4 else a, np.float32) for a in arrays],
         None if kernels is None else kernels.shape[-1],
         None if bank is None else bank.T,
     )

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, WeightsError
 from ..spec import Model, Network, front_end_of
-from .files import check
+from .files import check, sha256
 
 DEFAULT = "l3-small-1"
 
@@ -30,10 +30,12 @@ class Card:
     def file(self, kind: str) -> Path:
         """The verified path of one of the card's files: "weights", "graph" or "graph_data"."""
         if kind not in self.table["files"]:
-            raise WeightsError(f"{self.path}: has no {kind}: make it with 'l3embed models convert'")
+            how = f"quantize {self.model.name} --sounds FOLDER" if kind.startswith("int8") else f"convert {self.path}"
+            raise WeightsError(f"{self.path}: has no {kind}: make it with 'l3embed models {how}'")
         entry = self.table["files"][kind]
         path = self.path.parent / entry["file"]
-        check(path, entry["sha256"])
+        cached = {"remedy": f"delete {path.parent}, and it is made again"} if "origin" in self.table else {}
+        check(path, entry["sha256"], **cached)
         return path
 
 
@@ -86,8 +88,18 @@ def read(path: Path) -> Card:
 
 
 def write(path: Path, table: dict) -> Card:
-    path.write_text(toml(table), encoding="utf-8")
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(toml(table), encoding="utf-8")
+    os.replace(part, path)  # others may be reading it
     return read(path)
+
+
+def enter(card: Card, files: dict[str, Path], **tables: dict) -> Card:
+    """The card with files (kind -> path beside the card) and tables added, on disk, too."""
+    entries = {kind: {"file": path.name, "sha256": sha256(path)} for kind, path in files.items()}
+    table = {**card.table, **tables, "files": {**card.table["files"], **entries}}
+    write(card.path, table)
+    return replace(card, table=table)
 
 
 def toml(table: dict, prefix: str = "") -> str:

@@ -27,6 +27,14 @@ _DTYPES = {
     "Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "<u2", "Long": "<i8", "Int": "<i4", "Short": "<i2",
     "Char": "i1", "Byte": "u1", "Bool": "?",
 }  # fmt: skip
+# What NumPy's own objects are made with, among them the bytes of a number as text.
+_NUMPYS = {
+    ("numpy", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy", "scalar"),
+    ("_codecs", "encode"),
+}
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -109,7 +117,7 @@ class _Unpickler(pickle.Unpickler):
             return _Maker("parameter")
         if module == "torch" and name.removesuffix("Storage") in _DTYPES:
             return _Maker(name.removesuffix("Storage"))
-        if module.partition(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar"):
+        if (module.partition(".")[0], name) in _NUMPYS:
             return _Maker("nothing")
         raise WeightsError(f"it is pickled with code, {module}.{name}, which is not run")
 

@@ -24,16 +24,16 @@ def blob(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check(path: Path, expected: str) -> None:
+def check(path: Path, expected: str, remedy: str = "install the model again") -> None:
     """Raises WeightsError unless the file is there and has this SHA-256."""
     try:
         found = sha256(path)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}): install the model again") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     if found != expected:
         raise WeightsError(
             f"{path}: is damaged or of another version (SHA-256 {found[:12]}..., the card says {expected[:12]}...): "
-            "install the model again"
+            f"{remedy}"
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..spec import Model
 from .arrays import read_arrays, write_arrays
-from .cards import Card, write
+from .cards import Card, enter, write
 from .files import sha256
 
 
@@ -96,10 +96,7 @@ def add_graph(card: Card) -> Card:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WeightsError(f"{card.path}: its graph cannot be made: {last}")
-    for kind, suffix in (("graph", "xml"), ("graph_data", "bin")):
-        file = folder / f"{name}.{suffix}"
-        card.table["files"][kind] = {"file": file.name, "sha256": sha256(file)}
-    return write(card.path, card.table)
+    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
 
 
 def convert(card: Card, path: str) -> None:

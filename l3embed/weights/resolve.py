@@ -99,7 +99,8 @@ def _origin(which: Published | None, path: Path, identity: str) -> str:
 
 def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
     weights = read(path)
-    _check_front_end(model, weights, path)
+    if model.modality == "audio":
+        _check_front_end(model, weights, path)
     set_arrays(build(model), weights.arrays, path)
     about = {"origin": {"published": origin, "front_end": _trained_with(model, weights, origin)}}
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
