@@ -107,17 +107,6 @@ def test_a_sound_models_weights_are_refused(fixtures, cache):
         l3embed.load(NAME.format(512), weights=file)
 
 
-def test_weights_with_a_front_end_for_sound_are_refused(cache, tmp_path, monkeypatch):
-    """As the older layout of OpenL3's sound models holds one."""
-    from l3embed.weights import resolve
-    from l3embed.weights.arrays import WeightFile
-
-    monkeypatch.setattr(resolve, "read", lambda path: WeightFile([], 2048, np.zeros((1025, 256))))
-    (tmp_path / "w.h5").write_bytes(b"x")
-    with pytest.raises(WeightsError, match="holds a front end for sound, openl3-image-mel256-music-512 is a model of"):
-        weights.with_file(openl3_model(NAME.format(512)), tmp_path / "w.h5")
-
-
 @pytest.mark.parametrize(("name", "front_end", "message"), [
     ("openl3-image-mel256-music-6144", None, "unknown model"), ("openl3-image-mel64-music-512", None, "unknown model"),
     ("openl3-image-mel256-512", None, "unknown model"),

@@ -112,10 +112,6 @@ def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
 def _check_front_end(model: Model, weights: WeightFile, path: Path) -> None:
     """Refuse weights whose own front end has other sizes: mel128, mel256 and linear have arrays of the same shapes."""
     fe, bank = model.front_end, weights.filterbank
-    if model.modality == "image":
-        if weights.n_fft is not None:
-            raise WeightsError(f"{path}: holds a front end for sound, {model.name} is a model of pictures")
-        return
     if weights.n_fft not in (None, fe.n_fft):
         raise WeightsError(
             f"{path}: was trained with a Fourier transform of {weights.n_fft} samples, {model.name} has {fe.n_fft}: "
