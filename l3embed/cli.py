@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__
+from . import __version__, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_extract(commands)
     _add_models(commands)
     _add_train(commands)
+    cli_store.add(commands)
     return parser
 
 
@@ -119,7 +120,9 @@ def _add_extract(commands) -> None:
     add("--precision", choices=["auto", "f32", "bf16", "int8"], default="auto",
         help="auto: bf16 where the device has it; int8: of models that were quantised")  # fmt: skip
     add("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: an NVIDIA device, through Keras")
-    add("--format", choices=["npz"], default="npz", help="of the results")
+    add("--format", choices=["npz", "store"], default="npz", help="npz: a file for each recording; store: shards and a "
+        "manifest, for corpora (needs the store extra)")  # fmt: skip
+    add("--dtype", choices=["float32", "float16"], default="float32", help="of the vectors in a store")
     add("--batch", type=int, metavar="N", help="windows computed at a time (default: what suits the device)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="recordings worked on at a time (default: one a processor)")  # fmt: skip
@@ -136,14 +139,14 @@ def _extract(arguments) -> int:
     models = _models_and_settings(arguments)  # a wrong setting ends here, before anything is made
     found = plan.plan(arguments.input, sys.stdin.buffer, tuple(model.spec.modality for model, _ in models))
     folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
     summary = extract.Summary(keep_results=arguments.json)
     with _Progress(found.items, quiet=arguments.quiet or arguments.json) as progress:
         refused = (extract.Result(name, None, error=why) for name, why in found.failures)
         results = (
             extract.extract(
                 model, [item for item in found.items if item.modality == model.spec.modality], folder, **how,
-                jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick,
+                jobs=arguments.jobs, overwrite=arguments.overwrite, tick=progress.tick, format=arguments.format,
+                dtype=arguments.dtype,
             ) for model, how in models
         )  # fmt: skip
         for result in itertools.chain(refused, *results):

@@ -23,6 +23,7 @@ from .windows import lead as lead_samples
 
 SHARE_UP_TO = 0.6  # of a window: windows further apart are cheaper alone than as parts of a longer one
 WINDOWS = ("exact", "shared")
+NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 
 
@@ -40,6 +41,10 @@ class EmbeddingModel:
         self.card, self.spec = card, card.model
         self.engine = kind(card, precision=precision, batch=batch)
         self.precision = self.engine.precision
+        # TensorFlow's rounding is made again only where the network keeps such differences: it takes time
+        self.front_end = self.spec.front_end
+        if self.precision != "f32":
+            self.front_end = replace(self.front_end, transform=None)
 
     def framing(
         self, hop: float = 0.1, center: bool = True, windows: str = "exact", timestamps: str = "exact"
@@ -124,7 +129,7 @@ class EmbeddingModel:
             "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
             "center": framing.lead > 0, "nominal_s": framing.nominal_s,
             "shared_windows": GROUP if framing.shared else 1,
-            "precision": self.precision, "engine": self.engine.name,
+            "precision": self.precision, "engine": self.engine.name, "numerics": NUMERICS,
         }  # fmt: skip
 
 
@@ -150,7 +155,7 @@ def load_of_sound(*arguments, **how) -> EmbeddingModel:
 
 def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Iterator[Job]:
     """Send jobs through decode, windows, front end and engine; yields each one when it is finished or has failed."""
-    front_end = model.spec.front_end
+    front_end = model.front_end
 
     def rows():
         for job in jobs:

@@ -1,4 +1,4 @@
-"""Folders of recordings: plan -> work(partition) -> results, each recording into a file of its own.
+"""Folders of recordings: plan -> work(partition) -> results, in files or in a store.
 
 Every input gives one result or one failure; none is lost.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from . import __version__, decode, images, store
 from .embed import EmbeddingModel, Job, oddities, through
-from .errors import L3EmbedError, UsageError, reason
+from .errors import L3EmbedError, StoreError, UsageError, reason
 from .images import Grid, ImageModel
 from .plan import Item
 from .windows import Framing
@@ -29,7 +29,7 @@ class Result:
     """What became of one recording."""
 
     source: str
-    output: str | None  # None where it failed
+    output: str | None  # file, or folder of the store; None where it failed
     error: str | None = None
     skipped: bool = False  # it was done already, with the same settings
     n_windows: int = 0
@@ -40,14 +40,16 @@ class Result:
 
 def extract(
     model: EmbeddingModel | ImageModel, items: list[Item], folder: Path, *, grid: Grid | None = None, jobs: int = 1,
-    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None, **how,
+    overwrite: bool = False, tick: Callable[[str, float, float | None], None] | None = None, format: str = "npz",
+    dtype: str = "float32", **how,
 ) -> Iterator[Result]:  # fmt: skip
     """Embed recordings into `folder`, one result each, in the order in which they are done.
 
     `how`, for models of sound: `hop`, `center`, `windows`, `timestamps`, as of `EmbeddingModel.embed`; `grid` is for
-    models of pictures (None: every picture). What is there already with the same settings is skipped, unless
-    `overwrite`. `tick` is called for every block with its source, its seconds, and the seconds that the source's header
-    promises. Raises UsageError for settings out of range.
+    models of pictures (None: every picture). `format` is "npz" or "store", which may keep vectors as `dtype` "float16".
+    What is there already with the same settings is skipped, unless `overwrite`. `tick` is called for every block with
+    its source, its seconds, and the seconds that the source's header promises. Raises UsageError for settings out of
+    range, StoreError for a store that cannot be used; what a full disk keeps a store from finishing ends the run.
     """
     of_sound = model.spec.modality == "audio"
     framing = model.framing(**how) if of_sound else grid
@@ -55,31 +57,51 @@ def extract(
         raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     # a sound fills a batch by itself, a picture does not
     parts = _partitions(items, jobs, at_least=1 if of_sound else model.engine.batch)
+    recipe = model.recipe(framing)
+    with store.writing(folder, recipe, format, dtype) as out:
+        yield from _in_parallel(parts, jobs, (model, out, recipe, framing, overwrite, tick))
+
+
+def _in_parallel(parts: Iterator[list[Item]], jobs: int, how: tuple) -> Iterator[Result]:
     if jobs == 1:
         for part in parts:
-            yield from work(model, part, folder, framing, overwrite, tick)
+            yield from work(part, *how)
         return
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")
-    for results in pool(delayed(_work_list)(model, part, folder, framing, overwrite, tick) for part in parts):
+    for results in pool(delayed(_work_list)(part, *how) for part in parts):
         yield from results
 
 
 def work(
-    model, items: list[Item], folder: Path, framing: Framing | Grid | None, overwrite=False, tick=None
+    items: list[Item], model, out, recipe: dict, framing: Framing | Grid | None, overwrite=False, tick=None
 ) -> Iterator[Result]:
-    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this."""
-    recipe, pending = model.recipe(framing), []
-    job, run = (_FileJob, through) if model.spec.modality == "audio" else (_PictureJob, images.through)
+    """One worker's share: decode, embed in batches across files, write. Every way to run in parallel calls this.
+
+    `out` is what `store.writing` gives.
+    """
+    pending, again = {}, []
+    kind, run = (_FileJob, through) if model.spec.modality == "audio" else (_PictureJob, images.through)
     for item in items:
-        output = folder / item.output
-        if not overwrite and store.is_done(output, recipe, item.recording):
-            yield Result(item.source, str(output), skipped=True)
-        else:
-            pending.append(job(item, output, recipe, framing, tick))
-    for job in run(model, pending, framing):
+        try:
+            if not overwrite and out.has(item):
+                yield Result(item.source, out.output(item), skipped=True)
+            elif out.content(item) in pending:  # a copy: once its like is there, nothing is to be computed
+                again.append(item)
+            else:
+                pending[out.content(item)] = kind(item, out, recipe, framing, tick)
+        except L3EmbedError as error:
+            yield Result(item.source, None, error=reason(error))
+    out.settle()
+    for job in run(model, pending.values(), framing):
+        out.settle()
         yield job.result
+    if again:
+        yield from work(again, model, out, recipe, framing, overwrite, tick)
+        yield job.result
+    if again:
+        yield from work(again, model, out, recipe, overwrite, tick)
 
 
 def _work_list(*args) -> list[Result]:
@@ -111,18 +133,18 @@ def _stat(item: Item) -> os.stat_result | None:
 
 
 class _FileJob(Job):
-    """A recording on its way into a file of its own; errors become a failed result."""
+    """A recording on its way to where it is kept; errors become a failed result."""
 
-    def __init__(self, item: Item, output: Path, recipe: dict, framing: Framing | Grid | None, tick):
-        self.item, self.output, self.recipe, self.framing, self.tick = item, output, recipe, framing, tick
-        self.writer: store.NpzWriter | None = None
+    def __init__(self, item: Item, out, recipe: dict, framing: Framing | Grid | None, tick):
+        self.item, self.out, self.recipe, self.framing, self.tick = item, out, recipe, framing, tick
+        self.writer: store.NpzWriter | store.ClipWriter | None = None
         self.recording, self.identity = None, {}
         self.result: Result | None = None
         self.notes: list[str] = []
 
     def blocks(self, rate_hz: int):
         with decode.open_recording(self.item.recording, rate_hz) as self.recording:
-            self.identity = store.identity(self.item.recording)  # before it is read: a change since then shows
+            self.identity = self.out.identity(self.item)  # before it is read: a change since then shows
             for block in self.recording:
                 yield block
                 if self.tick:
@@ -133,7 +155,7 @@ class _FileJob(Job):
         if self.result is not None:  # it has failed since
             return
         try:
-            self.writer = self.writer or store.NpzWriter(self.output)
+            self.writer = self.writer or self.out.writer(self.item)
             self.writer.append(rows)
         except L3EmbedError as error:
             self.fail(error)
@@ -143,29 +165,27 @@ class _FileJob(Job):
             foreseen = isinstance(error, L3EmbedError | OSError)
             text = reason(error) if foreseen else f"{type(error).__name__}: {reason(error)}"
             self.result = Result(self.item.source, None, error=text)
+            if not isinstance(error, StoreError):  # then it is not the recording's fault
+                self.out.fail(self.item, text)
         if self.writer:
             self.writer.discard()
-
-    def _source_name(self) -> str:
-        """The recording's path below the common folder of all: the same wherever that folder lies."""
-        if self.item.data is not None:
-            return "stdin"
-        return os.path.join(os.path.dirname(self.item.output), os.path.basename(self.item.source))
 
     def finish(self, front_end) -> None:
         if self.result is not None:
             return
         times_s, amount = self._amount(self.writer.n_rows, front_end)
         metadata = {
-            **self.recipe, **self.identity, "l3embed": __version__, "source": self._source_name(),
+            **self.recipe, **self.identity, "l3embed": __version__, "source": self.item.name,
             "seconds": round(self.seconds, 6), "notes": self.notes,
         }  # fmt: skip
         try:
-            self.writer.commit(times_s, metadata)
+            said = self.writer.commit(times_s, metadata)
         except L3EmbedError as error:
             self.fail(error)
             return
-        self.result = Result(self.item.source, str(self.output), notes=tuple(self.notes), **amount)
+        self.result = Result(
+            self.item.source, self.out.output(self.item), notes=(*self.notes, *said), **amount
+        )  # fmt: skip
 
     @property
     def seconds(self) -> float:
@@ -177,12 +197,12 @@ class _FileJob(Job):
 
 
 class _PictureJob(images.ImageJob, _FileJob):
-    """A picture or video on its way into a file of its own."""
+    """A picture or video on its way to where it is kept."""
 
     def rows(self, front_end, grid: Grid | None):
         source, tick = self.item.recording, self.tick and partial(self.tick, self.item.source)
         with contextlib.closing(images.open_for(front_end, source)) as pictures:
-            self.identity = store.identity(source)  # before it is read: a change since then shows
+            self.identity = self.out.identity(self.item)  # before it is read: a change since then shows
             yield from images.rows_of(pictures, source, front_end, grid, self.notes, tick)
         self.notes = list(dict.fromkeys(self.notes))
 

@@ -38,6 +38,13 @@ class Item:
         """What `decode.open_recording` takes."""
         return self.source if self.data is None else self.data
 
+    @property
+    def name(self) -> str:
+        """The recording's path below the common folder of all: the same wherever that folder lies."""
+        if self.data is not None:
+            return "stdin"
+        return os.path.join(os.path.dirname(self.output), os.path.basename(self.source))
+
 
 @dataclass
 class Plan:
@@ -170,7 +177,7 @@ def _with_outputs(found: _Found) -> list[Item]:
     base = os.path.commonpath(found.roots) if found.roots else ""
     prefix = len(os.path.join(base, ""))
     stdin = [] if found.data is None else [os.path.join(base, "stdin")]
-    names = {path: name[prefix:] for path, name in _names([*found.files, *stdin]).items()}
+    names = {path: name[prefix:] for path, name in result_names([*found.files, *stdin]).items()}
     items = []
     for modality in found.modalities:
         end = f"_{modality}.npz" if len(found.modalities) > 1 else ".npz"
@@ -186,7 +193,7 @@ def _may_be(path: str, modality: str, modalities: tuple[str, ...]) -> bool:
     return suffix in SUFFIXES[modality] or not any(suffix in SUFFIXES[other] for other in modalities)
 
 
-def _names(paths: list[str]) -> dict[str, str]:
+def result_names(paths: list[str]) -> dict[str, str]:
     """Each path -> itself without its suffix, or with it wherever two recordings would get one name."""
     names = {path: os.path.splitext(path)[0] for path in paths}
     while clashes := {name for name, n in Counter(names.values()).items() if n > 1}:

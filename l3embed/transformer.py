@@ -6,18 +6,12 @@ import numpy as np
 
 from .embed import load_of_sound
 from .errors import MissingExtraError, UsageError
+from .pooling import check, pool
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
 except ImportError as error:
     raise MissingExtraError("the scikit-learn transformer", "probe") from error
-
-POOLINGS = {
-    "mean": lambda x: x.mean(axis=0),
-    "max": lambda x: x.max(axis=0),
-    "mean+max": lambda x: np.concatenate([x.mean(axis=0), x.max(axis=0)]),
-    "mean+std": lambda x: np.concatenate([x.mean(axis=0), x.std(axis=0)]),
-}
 
 
 class Embedder(TransformerMixin, BaseEstimator):
@@ -51,7 +45,7 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         """Check the settings and load the model."""
-        self._pool()
+        check(self.pooling)
         self.model_ = load_of_sound(
             self.model, weights_file=self.weights, front_end=self.front_end, precision=self.precision
         )  # fmt: skip
@@ -61,8 +55,9 @@ class Embedder(TransformerMixin, BaseEstimator):
         """X : list of paths or of arrays (n,) or (n, channels)."""
         if isinstance(X, str):
             raise UsageError(f"X must be a list of recordings, not one path. Received: {X!r}")
-        pool, model = self._pool(), self._model()
-        vectors = [pool(e) for e, _ in model.each(X, self.sample_rate, hop=self.hop, center=self.center)]
+        check(self.pooling)
+        model = self._model()
+        vectors = [pool(e, self.pooling) for e, _ in model.each(X, self.sample_rate, hop=self.hop, center=self.center)]
         if not vectors:
             raise UsageError("X must hold at least one recording")
         return np.stack(vectors)
@@ -71,11 +66,6 @@ class Embedder(TransformerMixin, BaseEstimator):
         """Names of the columns: pooling and number."""
         dim = self._model().dim
         return np.array([f"{p}{i}" for p in self.pooling.split("+") for i in range(dim)], object)
-
-    def _pool(self):
-        if self.pooling not in POOLINGS:
-            raise UsageError(f"pooling must be one of {', '.join(POOLINGS)}. Received: {self.pooling!r}")
-        return POOLINGS[self.pooling]
 
     def _model(self):
         """Loaded again where a pickled pipeline has left it behind."""

@@ -7,16 +7,15 @@ import numpy as np
 from l3embed import decode
 from l3embed.embed import EmbeddingModel
 from l3embed.frontend import spectrograms
+from l3embed.pooling import pool
 from l3embed.spec import small_front_end
-from l3embed.transformer import POOLINGS
 
 from .datasets import Clip
 
 
 def embeddings(model: EmbeddingModel, clips: list[Clip], pooling: str = "mean+max", hop: float = 0.1) -> np.ndarray:
     """(clips, D x number of statistics) float32: each clip's windows, pooled."""
-    pool = POOLINGS[pooling]
-    return np.stack([pool(embedding) for embedding, _ in model.each((clip.path for clip in clips), hop=hop)])
+    return np.stack([pool(embedding, pooling) for embedding, _ in model.each((clip.path for clip in clips), hop=hop)])
 
 
 def log_mel_statistics(clips: list[Clip]) -> np.ndarray:

@@ -1,15 +1,14 @@
 """Start-up, throughput and memory of `l3embed extract`, each as whole processes.
 
-    python scripts/bench_extract.py FOLDER [--runs 3]
+    python scripts/bench_extract.py FOLDER [--runs 3] [--lengths 10 600 10800] [options of extract]
 
-Prints: the time from process start to the first result on disk; seconds of sound per second for the folder with one
-and two jobs, beside the bare network on the same number of windows in the same run; peak memory for a recording of 10
-seconds and of 1 hour.
+Prints: the time from process start to the first result on disk; seconds of sound per second for the folder by
+precision, jobs and batch, beside the bare network on the same number of windows in the same run; peak memory and time
+for recordings of 10 s, 10 min and 3 h. With options of extract (--model, --hop ...) only the last, under those.
 """
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -47,22 +46,19 @@ def whole_folder(folder: Path, out: Path, *options: str) -> tuple[float, int]:
 
 
 def bare_network(n_windows: int, precision: str) -> float:
-    """Seconds for as many windows of noise through the network alone, same batches."""
+    """Seconds for as many windows of noise through the network alone, in rows of as many as share computation."""
     model = l3embed.load(precision=precision)
-    framing = model.framing(windows.hop_samples(0.1, model.spec.front_end.rate_hz), True)
-    bare = model.engine(framing)
-    batch = np.random.default_rng(0).normal(-10, 8, bare.shape).astype(np.float32)
-    rows = ((0, batch) for _ in range(-(-n_windows // (len(batch) * framing.strip))))
-    for _ in engine.run(bare, [(0, batch)] * 4):
-        pass
+    fe = model.spec.front_end
+    columns = fe.n_frames + (windows.GROUP - 1) * model.spec.step_samples // fe.hop_samples
+    row = np.random.default_rng(0).normal(-10, 8, (1, fe.n_bins, columns, 1)).astype(np.float32)
+    list(engine.run(model.engine, [(0, row)] * 8))
     started = time.perf_counter()
-    for _ in engine.run(bare, rows):
-        pass
+    list(engine.run(model.engine, ((0, row) for _ in range(-(-n_windows // windows.GROUP)))))
     return time.perf_counter() - started
 
 
-def peak_memory(seconds: int, folder: Path) -> float:
-    """MB of a process that embeds one recording of this length."""
+def peak_memory(seconds: int, folder: Path, *options: str) -> tuple[float, float]:
+    """(MB, wall seconds) of a process that embeds one recording of this length."""
     path = folder / f"{seconds}.flac"
     noise = np.random.default_rng(0).normal(0, 0.1, 10 * 16_000)
     with soundfile.SoundFile(path, "w", 16_000, 1) as file:
@@ -72,33 +68,42 @@ def peak_memory(seconds: int, folder: Path) -> float:
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [sys.executable, "-c", code, *COMMAND, path, "-o", folder / "out"]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+    command = [sys.executable, "-c", code, *COMMAND, path, "-o", folder / f"out{seconds}", *options]
+    started = time.perf_counter()
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(text) / 1024, time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=int, default=3)
-    arguments = parser.parse_args()
+    parser.add_argument("--lengths", type=int, nargs="*", default=[10, 600, 10_800], help="seconds, for peak memory")
+    arguments, options = parser.parse_known_args()
     print(f"{os.cpu_count()} processors, OpenVINO precision auto = {l3embed.load().precision}")
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
-        starts = [first_result(arguments.folder, base / f"first{i}") for i in range(arguments.runs + 1)][1:]
-        print(f"process start to first result: median {statistics.median(starts):.2f} s, worst {max(starts):.2f} s")
-        for precision in ("f32", "auto"):
-            for jobs in ("1", str(os.cpu_count())):
-                out = base / f"{precision}{jobs}"
-                seconds, n = whole_folder(arguments.folder, out, "--jobs", jobs, "--precision", precision)
-                bare = bare_network(n, precision)
-                print(
-                    f"{precision}, {jobs} jobs: {n} windows in {seconds:.1f} s ({n / seconds:.0f}/s, "
-                    f"{0.1 * n / seconds:.0f} s of sound per second at hop 0.1); bare network {n / bare:.0f}/s, "
-                    f"share {bare / seconds:.2f}"
-                )
-        for seconds in (10, 3600):
-            print(f"peak memory, recording of {seconds} s: {peak_memory(seconds, base):.0f} MB")
-    print(f"this script itself: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        if not options:
+            speed(arguments.folder, base, arguments.runs)
+        for seconds in arguments.lengths:
+            memory, wall = peak_memory(seconds, base, *options)
+            print(f"recording of {seconds} s: peak memory {memory:.0f} MB, {wall:.1f} s", flush=True)
+
+
+def speed(folder: Path, base: Path, runs: int) -> None:
+    starts = [first_result(folder, base / f"first{i}") for i in range(runs + 1)][1:]
+    print(f"process start to first result: median {statistics.median(starts):.2f} s, worst {max(starts):.2f} s")
+    cores = str(os.cpu_count())
+    for i, options in enumerate((("f32", "1"), ("f32", cores), ("auto", "1"), ("auto", cores), ("auto", cores, "64"))):
+        precision, jobs, *batch = options
+        more = ["--batch", *batch] if batch else []
+        seconds, n = whole_folder(folder, base / f"{i}", "--jobs", jobs, "--precision", precision, *more)
+        bare = bare_network(n, precision)
+        print(
+            f"{precision}, {jobs} jobs, batch {''.join(batch) or 'as usual'}: {n} windows in {seconds:.1f} s "
+            f"({n / seconds:.0f}/s, {0.1 * n / seconds:.0f} s of sound per second at hop 0.1); bare network "
+            f"{n / bare:.0f}/s, share {bare / seconds:.2f}", flush=True,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

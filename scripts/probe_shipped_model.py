@@ -17,7 +17,8 @@ import numpy as np
 import l3embed
 from l3embed import networks, weights
 from l3embed.embed import EmbeddingModel
-from l3embed.engine import default
+from l3embed.engine import choose
+from l3embed.pooling import POOLINGS
 from probes import datasets, features, linear
 
 
@@ -29,7 +30,7 @@ def random_twin(card: weights.Card, seed: int, folder: Path, precision: str) -> 
     spec = card.model
     network = networks.family(spec.network.family).audio_network(spec.front_end, spec.network)
     twin = weights.release(replace(spec, name=f"random-{seed}"), network.get_weights(), folder / str(seed), {})
-    return EmbeddingModel(twin, default(), precision)
+    return EmbeddingModel(twin, choose(), precision)
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--esc10", type=Path)
     parser.add_argument("--digits", type=Path)
     parser.add_argument("--model", help="card of a model (default: the shipped one)")
-    parser.add_argument("--pooling", default="mean+max", choices=features.POOLINGS)
+    parser.add_argument("--pooling", default="mean+max", choices=POOLINGS)
     parser.add_argument("--random-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--precision", default="f32")
     parser.add_argument("--write", action="store_true", help="write the table into the model's card")

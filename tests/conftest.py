@@ -60,6 +60,11 @@ def shipped():
 @pytest.fixture(scope="session")
 def placeholder():
     """A model with an engine that computes next to nothing: for what surrounds engines."""
+    return make_placeholder()
+
+
+def make_placeholder():
+    """The same for processes of a test's own."""
     from l3embed import weights
     from l3embed.embed import EmbeddingModel
     from l3embed.engine import PlaceholderEngine

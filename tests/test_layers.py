@@ -21,16 +21,17 @@ CORRIDOR = [
     "engine",
     "quantize",
     "images",
-    "store",
     "plan",
+    "pooling",
+    "store",
     "embed",
     "extract",
 ]
 WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
-DOORS = ["cli", "__main__"]
+DOORS = ["cli", "cli_store", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
          "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "nncf",
-         "PIL"}  # fmt: skip
+         "PIL", "pyarrow"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 

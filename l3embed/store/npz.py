@@ -12,18 +12,59 @@ import io
 import json
 import os
 import shutil
-import socket
 import tempfile
 import zipfile
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from .errors import StoreError
+from ..errors import StoreError
+from .files import naming, part_name, remove_abandoned
 
 IN_MEMORY = 16 * 2**20  # bytes of vectors kept in memory; beyond that they wait in an unnamed file beside the output
 SAMPLE_BYTES = 1 << 16  # of the beginning, the middle and the end of a recording each: what `identity` looks at
+
+
+class NpzFolder:
+    """A folder of such files, one for each recording: what `extract` writes to. `writer.CorpusWriter` is the other.
+
+    Raises StoreError where the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, recipe: dict):
+        self.folder, self.recipe = Path(folder), recipe
+        with naming(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def has(self, item) -> bool:
+        """Whether nothing is to be computed."""
+        return is_done(self.folder / item.output, self.recipe, item.recording)
+
+    def content(self, item) -> str:
+        """What is equal for recordings that need computing only once: here each gets a file of its own."""
+        return item.output
+
+    def identity(self, item) -> dict:
+        return identity(item.recording)
+
+    def writer(self, item) -> NpzWriter:
+        return NpzWriter(self.folder / item.output)
+
+    def output(self, item) -> str:
+        """What a result calls the place of its vectors."""
+        return str(self.folder / item.output)
+
+    def fail(self, item, error: str) -> None:
+        pass
+
+    def settle(self) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
 
 
 class NpzWriter:
@@ -35,27 +76,28 @@ class NpzWriter:
     def __init__(self, path: Path):
         self.path = path
         self.n_rows, self._dim = 0, 0
-        with _naming(path):
+        with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._spool = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=path.parent)
 
     def append(self, rows: np.ndarray) -> None:
         """(k, D) float32"""
-        with _naming(self.path):
+        with naming(self.path):
             self._spool.write(np.ascontiguousarray(rows, "<f4").data)
         self.n_rows, self._dim = self.n_rows + len(rows), rows.shape[1]
 
-    def commit(self, timestamps: np.ndarray, metadata: dict) -> None:
-        """Write everything to a temporary name and move it into place.
+    def commit(self, timestamps: np.ndarray, metadata: dict) -> list[str]:
+        """Write everything to a temporary name and move it into place; returns what the user should know about that.
 
         Without waiting for the disk (7 ms a file): a file that a power cut left incomplete is not `is_done`.
         """
         # a hash, because the name itself may be as long as the file system allows
         name = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]
-        part = self.path.with_name(f".l3embed.{name}.{socket.gethostname()}-{os.getpid()}.part")
-        _remove_abandoned(self.path.parent)
+        part = self.path.with_name(part_name(name))
+        remove_abandoned(self.path.parent)
+        notes = _replaced(self.path, metadata)
         try:
-            with _naming(self.path):
+            with naming(self.path):
                 with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
                     self._write_rows(archive)
                     _write_array(archive, "timestamps", np.asarray(timestamps, "<f8"))
@@ -65,6 +107,7 @@ class NpzWriter:
             with contextlib.suppress(OSError):
                 part.unlink()
             self.discard()
+        return notes
 
     def discard(self) -> None:
         self._spool.close()
@@ -109,6 +152,17 @@ def identity(source: str | os.PathLike | bytes) -> dict:
     return {"source_bytes": size, "source_sample": sample.hexdigest()[:16]}
 
 
+def _replaced(path: Path, metadata: dict) -> list[str]:
+    """Whether the vectors of other sound lie there: recorders and folders repeat names."""
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            before = json.loads(str(file["metadata"]))
+    except Exception:  # nothing, or anything at all
+        return []
+    same = all(before.get(name) == metadata.get(name) for name in ("source_bytes", "source_sample"))
+    return [] if same else ["replaces the vectors of an earlier recording of this name"]
+
+
 def is_done(path: Path, recipe: dict, source: str | os.PathLike | bytes) -> bool:
     """Whether `path` was made with this recipe from this recording, which has not been changed since."""
     try:
@@ -116,6 +170,8 @@ def is_done(path: Path, recipe: dict, source: str | os.PathLike | bytes) -> bool
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             metadata = json.loads(str(file["metadata"]))
             complete = {"embedding", "timestamps"} <= set(file.files)
+        if metadata.get("dtype", "float32") != "float32":  # rounded: exported from a store of half precision
+            return False
         if not complete or any(metadata.get(key) != value for key, value in recipe.items()):
             return False
         if not isinstance(source, bytes):
@@ -125,42 +181,3 @@ def is_done(path: Path, recipe: dict, source: str | os.PathLike | bytes) -> bool
         return identity(source).items() <= metadata.items()
     except Exception:  # whatever lies there instead of an output may raise anything: it is made again
         return False
-
-
-@lru_cache
-def _remove_abandoned(folder: Path) -> None:
-    """Parts whose process on this machine is gone: a killed run left them. Once a folder: listing it takes time."""
-    host = socket.gethostname()
-    for part in folder.glob(f".l3embed.*.{_escaped(host)}-*.part"):
-        pid = part.name.removesuffix(".part").rpartition("-")[2]
-        with contextlib.suppress(ValueError, OSError):
-            if not _is_alive(int(pid)):
-                part.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "[*?" else c for c in name)
-
-
-class _naming:
-    """Turns an error of the file system into a StoreError that names the output."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, OSError):
-            raise StoreError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
