@@ -122,4 +122,4 @@ def test_openl3_time_stamps(fixtures, published_file):
     np.testing.assert_array_equal(times, np.arange(len(times)) * 15999 / 48000)
     with pytest.raises(l3embed.errors.UsageError, match="timestamps must be one of exact, openl3"):
         model.embed(wav, timestamps="nominal")
-    assert model.recipe(0.1, True) != model.recipe(0.1, True, "openl3")
+    assert model.recipe(model.framing(0.1)) != model.recipe(model.framing(0.1, timestamps="openl3"))
