@@ -252,8 +252,8 @@ def published(name: str) -> Published:
 
     Raises UsageError for any other name.
     """
-    plain, _, version = name.partition("-v")
-    version = f"v{version}" if version else PUBLISHED_VERSIONS[0]
+    plain, has_version, version = name.partition("-v")
+    version = f"v{version}" if has_version else PUBLISHED_VERSIONS[0]
     if plain not in published_names() or version not in PUBLISHED_VERSIONS:
         raise UsageError(
             f"unknown model {name!r}: published ones are openl3-{{linear,mel128,mel256}}-{{music,env}}-{{6144,512}} "

@@ -80,5 +80,8 @@ def test_published_names(tmp_path):
             weights.find(name)
     with pytest.raises(WeightsError, match=r"none\.h5: cannot be read .*give the path of a weight file"):
         weights.find("openl3-mel128-env-512", tmp_path / "none.h5")
+    for file in (3, ""):
+        with pytest.raises(UsageError, match="weights are given as the path of a file"):
+            weights.find("openl3-mel128-env-512", file)
     with pytest.raises(UsageError, match="has one front end, log-mel"):
         weights.find(None, None, "training")

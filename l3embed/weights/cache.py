@@ -30,13 +30,13 @@ def made(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def alone(path: Path):
-    """One process at a time makes `path`; the others wait, and then find it there.
+def alone(folder: Path):
+    """One process at a time makes something in a folder; the others wait, and then find it there.
 
     This saves work and nothing else: whatever is made gets its name in one step. So systems and file systems without
     such locks do without. The lock goes with the process, however that ends.
     """
-    with open(made(path.parent) / f".{path.name}.lock", "ab") as lock:
+    with open(made(folder) / ".lock", "ab") as lock:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 

@@ -25,7 +25,7 @@ def fetch(which: Published) -> Path:
     if (path := at_hand(which)) is not None:
         return path
     path = place(which)
-    with alone(path):
+    with alone(path.parent):
         return at_hand(which) or _download(which, path)
 
 

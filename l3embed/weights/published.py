@@ -19,6 +19,7 @@ from .files import blob
 URL = "https://github.com/marl/openl3/raw/models/"
 LICENCE = "CC BY 4.0"
 SUFFIX = ".h5.gz"
+TRAINED_WITH = "kapre-0.1.4"  # the front end of all of them that have mel bands
 # What git calls each file (`git hash-object FILE`).
 BLOBS = {
     "openl3_audio_linear_env-v0_4_0": "7837407f033f3564c7e8d53fc4a4241fe160478b",
@@ -57,7 +58,9 @@ def is_published(name) -> bool:
 
 def about(name: str) -> dict:
     """What a card would say of a published model."""
-    which, model = published(name), asdict(openl3_model(name))
+    which = published(name)
+    has_mel = which.modality == "audio" and which.representation != "linear"
+    model = asdict(openl3_model(name, TRAINED_WITH if has_mel else None))
     front_end = {key: value for key, value in model["front_end"].items() if value is not None}
     files = {"url": url(which), "git_blob_sha1": BLOBS[which.file], "file": str(place(which)), "state": state(which)}
     return {"name": name, "dim": which.dim, "description": describe(which), "licence": LICENCE, "front_end": front_end,

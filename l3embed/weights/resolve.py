@@ -20,13 +20,13 @@ from .cards import Card, card
 from .cards import read as read_card
 from .fetch import fetch
 from .files import sha256
-from .published import differs, identify, is_published
+from .published import TRAINED_WITH, differs, identify, is_published
 from .release import build, release, set_arrays
 
 log = logging.getLogger("l3embed")
-# The front ends that weights may have been trained with; which of them, a file tells by its filterbank or its hash.
 GRAPH = 2  # version of the conversion: what lies in the cache of another one is made anew
-TRAINED = ("kapre-0.1.4", "training")
+# The front ends that weights may have been trained with; which of them, a file tells by its filterbank or its hash.
+TRAINED = (TRAINED_WITH, "training")
 
 
 def find(name=None, file=None, front_end=None) -> Card:
@@ -34,6 +34,8 @@ def find(name=None, file=None, front_end=None) -> Card:
 
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
+    if file is not None and (not isinstance(file, str | os.PathLike) or file == ""):
+        raise UsageError(f"weights are given as the path of a file. Received: {file!r}")
     if is_published(name):
         return _find_published(str(name), file, front_end)
     found = card(name)
@@ -82,7 +84,7 @@ def with_file(model: Model, file: str | os.PathLike, which: Published | None = N
     kind = digest({**asdict(model.network), "graph": GRAPH})
     folder = cache_folder() / f"{model.name}-{identity[:16]}-{kind}"
     if not (folder / f"{model.name}.toml").exists():
-        with alone(folder):
+        with alone(folder.parent):
             if not folder.exists():
                 _convert(model, path, folder, _origin(which, path, identity))
     found = read_card(folder / f"{model.name}.toml")
@@ -127,7 +129,7 @@ def _check_front_end(model: Model, weights: WeightFile, path: Path) -> None:
 def _trained_with(model: Model, weights: WeightFile, origin: str) -> str:
     """A name in TRAINED, "other" for an unknown filterbank, "" where nothing tells."""
     if weights.filterbank is None:
-        return TRAINED[0] if origin else ""
+        return TRAINED_WITH if origin else ""
     for name in TRAINED:
         known = mel_filterbank(l3_front_end(f"mel{model.front_end.n_mels}", name)).T
         if np.allclose(weights.filterbank, known, rtol=0, atol=1e-5 * known.max()):
