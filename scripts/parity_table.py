@@ -2,14 +2,16 @@
 
     python scripts/parity_table.py FIXTURES [f32 bf16]
 
-FIXTURES holds ``openl3/``: weights in the published layout, sounds, and ``expected_audio.npz`` with keys
-``FRONTEND/REPRESENTATION/SIZE/CLIP/hopH/centerC``. Prints the lowest cosine and the relative error (norm of the
-difference over norm of the reference) of each case. Needs the train extra, to convert the weights the first time.
+FIXTURES holds ``openl3/``: weights in the published layout, sounds and pictures, ``expected_audio.npz`` with keys
+``FRONTEND/REPRESENTATION/SIZE/CLIP/hopH/centerC``, and ``expected_image.npz`` with keys ``image/SIZE/NAME``. Prints the
+lowest cosine and the relative error (norm of the difference over norm of the reference) of each case. Needs the train
+extra, to convert the weights the first time.
 """
 
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,20 @@ def cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.
             yield of_times, times, expected[of_times]
 
 
+def image_cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(key, vector of l3embed with OpenL3's defects, reference vector)."""
+    folder, load = fixtures / "openl3", lru_cache(l3embed.load)
+    with np.load(folder / "expected_image.npz") as file:
+        for key in file:
+            _, size, name = key.split("/")
+            weights = folder / "openl3_image_synthetic.h5.gz"
+            model = load(
+                f"openl3-image-mel256-music-{size}", weights=weights, front_end="openl3-0.4", precision=precision
+            )
+            (picture,) = (folder / "images").glob(f"{name}*.png")
+            yield key, model.embed_images(str(picture)), file[key]
+
+
 def compare(found: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     """(lowest cosine of a row, relative error of all)."""
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
@@ -44,7 +60,8 @@ def compare(found: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     for precision in sys.argv[2:] or ["f32"]:
         print(f"{precision:<58}  windows    1 - cosine  relative error")
-        for key, found, reference in cases(Path(sys.argv[1]), precision):
+        fixtures = Path(sys.argv[1])
+        for key, found, reference in chain(cases(fixtures, precision), image_cases(fixtures, precision)):
             if not key.endswith("timestamps"):
                 cosine, error = compare(found, reference)
                 print(f"{key:<58}  {len(found):7d}  {1 - cosine:12.1e}  {error:14.1e}", flush=True)
