@@ -49,8 +49,8 @@ def quantize(card: weights.Card, recordings: Iterable[str | os.PathLike], n_wind
         openvino.save_model(graph, path, compress_to_fp16=False)
         found = weights.enter(card, {"int8_graph": path, "int8_graph_data": path.with_suffix(".bin")})
         cosine = agreement(found, sample[apart])
-        about = {"calibration_windows": len(rows), "cosine_median": float(np.median(cosine).round(5))}
-        return weights.enter(found, {}, int8={**about, "cosine_min": float(cosine.min().round(5))})
+        about = {"calibration_windows": len(rows), "cosine_median": round(float(np.median(cosine)), 5)}
+        return weights.enter(found, {}, int8={**about, "cosine_min": round(float(cosine.min()), 5)})
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be written ({reason(error)})") from error
 
