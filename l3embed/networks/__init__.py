@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..errors import MissingExtraError, UsageError
 
 FAMILIES = {"l3": "l3", "l3-small": "small"}  # family -> module of this folder
@@ -13,6 +15,7 @@ def family(name: str):
 
     if name not in FAMILIES:
         raise UsageError(f"unknown network family {name!r}: expected one of {', '.join(FAMILIES)}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets every user without a GPU with errors
     try:
         import keras  # noqa: F401
     except ImportError as error:
