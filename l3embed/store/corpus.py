@@ -123,7 +123,7 @@ class Corpus:
     def pooled(self, clips: Iterable[str] | None = None, pooling: str = "mean") -> np.ndarray:
         """(n, D) or (n, 2 D) float32: one vector for each recording (default: all), in the order asked for.
 
-        `pooling` is "mean", "max", "mean+max" or "mean+std" (`pooling.pool`). Memory: the result, and a few hundred rows.
+        `pooling` is "mean", "max", "mean+max" or "mean+std" (`pooling.pool`). In memory: the result, a few hundred rows.
         """
         names = self._names(clips)
         out = None
