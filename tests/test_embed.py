@@ -3,7 +3,7 @@
 import json
 import tracemalloc
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +329,28 @@ def test_hear_gives_tensors_for_tensors():
 
     audio = tf.zeros((1, 32_000)) + tf.sin(tf.range(32_000, dtype=tf.float32) / 10)
     assert tf.is_tensor(hear.get_scene_embeddings(audio, hear.load_model()))
+
+
+def test_shared_windows_of_openl3_lie_on_the_grid_of_its_network(placeholder):
+    """Three poolings of columns 242 samples apart: 1936 samples. Exact windows stay where they are asked for."""
+    from l3embed import spec
+
+    class Sharing(engine.PlaceholderEngine):
+        can_share = True
+
+    card = replace(placeholder.card, model=replace(spec.openl3_model("openl3-mel256-music-6144"), dim=8))
+    model = embed.EmbeddingModel(card, Sharing)
+    assert model.framing(0.1, windows="exact").hop == 4800 and not model.framing(0.1).shared
+    for hop, steps in ((0.1, 2), (0.001, 1), (0.06, 1), (0.0605, 2), (0.5, 12)):
+        framing = model.framing(hop, windows="shared")
+        assert (framing.hop, framing.every, framing.shared) == (steps * 1936, steps, True)
+    assert not model.framing(0.7, windows="shared").shared, "so far apart they are cheaper alone"
+    assert model.framing(0.7, windows="shared").hop == 33_600
+    with pytest.raises(UsageError, match="windows must be one of exact, shared"):
+        model.framing(0.1, windows="both")
+    sound = tone(7.3, 48_000)
+    (found, times), (exact, at) = (
+        model.embed(sound, 48_000, hop=4 * 1936 / 48_000, windows=w) for w in ("shared", "exact")
+    )
+    assert found.shape == exact.shape
+    np.testing.assert_array_equal(times, at)

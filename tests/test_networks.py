@@ -144,3 +144,26 @@ def test_unknown_names_are_refused():
         l3_front_end("mel128", "kapre")
     with pytest.raises(UsageError, match="6144 or 512"):
         l3_network(l3_front_end("linear"), 1024)
+
+
+@pytest.mark.parametrize("dim", [6144, 512])
+@pytest.mark.parametrize("representation", ["linear", "mel128", "mel256"])
+def test_l3s_shared_windows_are_pooled_out_of_the_maps_of_the_whole(representation, dim):
+    """Against NumPy: maps of a long spectrogram, from which each window's pools are cut 8 columns further on."""
+    import keras
+
+    fe = l3_front_end(representation)
+    network = Network("l3", 2, l3_network(fe, dim).pool)
+    shared, alone = L3.audio_strip_network(fe, network), L3.audio_network(fe, network)
+    shared.set_weights(alone.get_weights())
+    x = np.random.default_rng(0).uniform(-80, 0, (2, fe.n_bins, fe.n_frames + 3 * 8, 1)).astype(np.float32)
+    one = x[:, :, : fe.n_frames]
+    np.testing.assert_allclose(shared(one)[:, 0], alone(one), rtol=1e-5, atol=1e-5)
+    last = [layer for layer in shared.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    maps = np.asarray(keras.Model(shared.input, last.output)(x))  # (2, F', 27, channels)
+    height, width = network.pool
+    assert maps.shape[2] == 24 + 3
+    for k in range(4):
+        mine = maps[:, :, k : k + 24]
+        pools = mine.reshape(2, -1, height, 24 // width, width, mine.shape[-1]).max(axis=(2, 4))
+        np.testing.assert_allclose(shared(x)[:, k], pools.reshape(2, -1), rtol=1e-5, atol=1e-5)

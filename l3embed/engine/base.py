@@ -68,11 +68,14 @@ class PlaceholderEngine(Engine):
     name = "placeholder"
 
     def start(self, spectrograms):
-        return spectrograms.mean(axis=(2, 3))
+        step = (self.card.model.step_samples or 0) // getattr(self.card.model.front_end, "hop_samples", 1)
+        width = self.card.model.front_end.shape[1]
+        starts = [i * step for i in range(self.windows(spectrograms.shape[1:]))]
+        return np.stack([spectrograms[:, :, at : at + width].mean(axis=(2, 3)) for at in starts], axis=1)
 
     def finish(self, under_way):
-        rows = np.arange(under_way.shape[1] * self.card.model.dim).reshape(under_way.shape[1], -1)
-        return (under_way @ np.cos(rows)).astype(np.float32)[:, None]
+        bins = under_way.shape[2]
+        return (under_way @ np.cos(np.arange(bins * self.card.model.dim).reshape(bins, -1))).astype(np.float32)
 
 
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
