@@ -99,9 +99,6 @@ def work(
         yield job.result
     if again:
         yield from work(again, model, out, recipe, framing, overwrite, tick)
-        yield job.result
-    if again:
-        yield from work(again, model, out, recipe, overwrite, tick)
 
 
 def _work_list(*args) -> list[Result]:
