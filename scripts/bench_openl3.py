@@ -25,7 +25,7 @@ import l3embed
 from l3embed import decode, engine, extract, frontend, plan, weights
 
 BATCH = 16
-CACHED = 2**20  # numbers of a matrix
+CACHED = 2**20  # numbers
 LAYERS = [(1, 1, 64), (1, 64, 64), (2, 64, 128), (2, 128, 128), (4, 128, 256), (4, 256, 256), (8, 256, 512),
           (8, 512, 512)]  # fmt: skip
 
@@ -63,10 +63,10 @@ def of_limit(shape: tuple[int, int], precision: str) -> float:
     seconds = 0.0
     for halvings, n_in, n_out in LAYERS:
         rows = (shape[0] // halvings) * (shape[1] // halvings)
-        part = min(rows, CACHED // (9 * n_in))
-        x = ov.parameter([part, 9 * n_in], openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32)
+        part, kind = min(rows, CACHED // (9 * n_in + n_out)), "bf16" if precision == "bf16" else "f32"
+        x = ov.parameter([part, 9 * n_in], openvino.Type.f32 if kind == "f32" else openvino.Type.bf16)
         filters = ov.constant(np.full((9 * n_in, n_out), 0.01, np.float32))
-        product = ov.matmul(ov.convert(x, "f32"), filters, False, False)
+        product = ov.convert(ov.matmul(ov.convert(x, "f32"), filters, False, False), kind)
         options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
         compiled = openvino.Core().compile_model(openvino.Model([product], [x]), "CPU", options)
         queue = openvino.AsyncInferQueue(compiled)
@@ -95,7 +95,7 @@ def of_extract(model, files: list[str], **how) -> tuple[float, int]:
 
 def of_front_end(model, files: list[str]) -> float:
     """Milliseconds of one processor for a window's spectrogram."""
-    fe = model.spec.front_end
+    fe = model.front_end
     with decode.open_recording(files[0], fe.rate_hz) as recording:
         signal = np.resize(np.concatenate(list(recording)), 3 * fe.window_samples)
     starts = np.arange(16) * (fe.rate_hz // 10)
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["f32", "auto"])
     parser.add_argument("--windows", type=int, default=300, help="about so many windows are extracted")
     arguments = parser.parse_args()
-    name, how = "openl3-mel256-music-6144", {"weights": arguments.weights, "front_end": "openl3-0.4-kapre"}
+    name, how = "openl3-mel256-music-6144", {"weights": arguments.weights, "front_end": "kapre-0.1.4"}
     models = {p: l3embed.load(name, precision=p, **how) for p in arguments.precisions}
     some = next(iter(models.values()))
     files = sorted(item.source for item in plan.plan([str(arguments.folder)]).items)

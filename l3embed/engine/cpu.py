@@ -33,6 +33,7 @@ class OpenVinoEngine(Engine):
         self._compiled: dict[tuple, object] = {}
         self._idle: dict[tuple, list] = {}
         self._lock = threading.Lock()
+        openvino.Type.f32.to_dtype()  # two threads whose first requests coincide block each other in it (seen, 2026.4)
 
     def resolve(self, precision: str) -> str:
         """bf16 only where the processor computes in it; elsewhere it would be emulated or refused."""
