@@ -88,5 +88,5 @@ def _nncf():
         import nncf
     except ImportError as error:
         raise MissingExtraError("quantising a model", "int8") from error
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own way to do so reaches handlers of others
     return nncf

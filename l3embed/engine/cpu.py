@@ -19,13 +19,14 @@ class OpenVinoEngine(Engine):
     can_share = True
 
     def __init__(self, card: Card, *, precision: str = "auto", batch: int | None = None):
-        super().__init__(card, precision=precision, batch=batch)
         import openvino
 
+        self._core = openvino.Core()
+        super().__init__(card, precision=precision, batch=batch)
         kind = "int8_graph" if self.precision == "int8" else "graph"
         self._path, _ = card.file(kind), card.file(f"{kind}_data")
         try:
-            self._model = openvino.Core().read_model(self._path)
+            self._model = self._core.read_model(self._path)
         except RuntimeError as error:
             raise self._broken(error) from error
         if self.precision == "bf16":
@@ -37,16 +38,12 @@ class OpenVinoEngine(Engine):
 
     def resolve(self, precision: str) -> str:
         """bf16 only where the processor computes in it; elsewhere it would be emulated or refused."""
-        import openvino
-
-        can = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        can = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not can:
             raise UsageError("precision bf16: this processor does not compute in bfloat16: use f32 or auto")
         return precision if precision != "auto" else "bf16" if can else "f32"
 
     def _compile(self, shape: tuple[int, ...]):
-        import openvino
-
         with self._lock:
             if shape not in self._compiled:
                 precision = "bf16" if self.precision == "bf16" else "f32"  # int8: of what stays in floating point
@@ -54,7 +51,7 @@ class OpenVinoEngine(Engine):
                 try:
                     model = self._model.clone()
                     model.reshape(list(shape))
-                    self._compiled[shape] = openvino.Core().compile_model(model, "CPU", options)
+                    self._compiled[shape] = self._core.compile_model(model, "CPU", options)
                 except RuntimeError as error:
                     raise self._broken(error) from error
                 self._idle[shape] = []
