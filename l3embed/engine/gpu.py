@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import MissingExtraError, UsageError, WeightsError
+from .. import networks
+from ..errors import UsageError, WeightsError
 from ..weights import Card, load_network
 from .base import Engine
 
@@ -65,11 +66,7 @@ class KerasEngine(Engine):
 def gpus() -> list[str]:
     """The GPUs that Keras' backend sees."""
     try:
-        import keras
-    except ImportError as error:
-        raise MissingExtraError("computing with Keras", "train") from error
-    try:
-        return list(keras.distribution.list_devices("gpu"))
+        return list(networks.keras().distribution.list_devices("gpu"))
     except RuntimeError:  # JAX, where there is none
         return []
 
@@ -77,9 +74,7 @@ def gpus() -> list[str]:
 def require_gpu() -> None:
     """Raises UsageError where there is none."""
     if not gpus():
-        import keras
-
         raise UsageError(
-            f"device gpu: Keras' backend ({keras.backend.backend()}) sees no GPU: install its GPU build "
+            f"device gpu: Keras' backend ({networks.keras().backend.backend()}) sees no GPU: install its GPU build "
             '(pip install "tensorflow[and-cuda]" or "jax[cuda12]"), or use the processor (cpu)'
         )

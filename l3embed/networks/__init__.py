@@ -9,27 +9,32 @@ from ..errors import MissingExtraError, UsageError
 FAMILIES = {"l3": "l3", "l3-small": "small"}  # family -> module of this folder
 
 
+def keras():
+    """Keras. Raises MissingExtraError where it is not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets every user without a GPU with errors
+    try:
+        import keras
+    except ImportError as error:
+        raise MissingExtraError("building a network", "train") from error
+    return keras
+
+
 def family(name: str):
     """The module of a family: `audio_network`, `image_network`, `audio_tower`, `image_tower`, `IMAGE_SHAPE`."""
     from importlib import import_module
 
     if name not in FAMILIES:
         raise UsageError(f"unknown network family {name!r}: expected one of {', '.join(FAMILIES)}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets every user without a GPU with errors
-    try:
-        import keras  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("building a network", "train") from error
+    keras()
     return import_module(f".{FAMILIES[name]}", __name__)
 
 
 def build(function, policy: str, *arguments):
     """What `function` builds under one of Keras' dtype policies: a setting of the process, put back afterwards."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    config = keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(policy)
     try:
         return function(*arguments)
     finally:
-        keras.config.set_dtype_policy(before)
+        config.set_dtype_policy(before)
