@@ -17,34 +17,23 @@ from . import decode, engine, weights
 from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .frontend import spectrograms
 from .images import ImageModel
-from .spec import Model
+from .spec import FrontEnd, Model
 from .windows import GROUP, Framing, chunks, hop_samples, nominal
 from .windows import lead as lead_samples
 
 SHARE_UP_TO = 0.6  # of a window: windows further apart are cheaper alone than as parts of a longer one
 WINDOWS = ("exact", "shared")
-NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
 LOUDEST = 8.0  # floating-point sound may exceed full scale, by this much only if it was never scaled to it
 
 
-class EmbeddingModel:
-    """A model ready to embed. Made by `l3embed.load`; may be used from several threads.
+class EmbeddingModel(engine.Loaded):
+    """A model of sound, ready to embed. Made by `l3embed.load`; `engine.Loaded` lists its attributes."""
 
-    Attributes
-    ----------
-    card : weights.Card
-    spec : spec.Model
-    precision : "f32", "bf16" or "int8"
-    """
-
-    def __init__(self, card: weights.Card, kind: type[engine.Engine], precision: str = "auto", batch=None):
-        self.card, self.spec = card, card.model
-        self.engine = kind(card, precision=precision, batch=batch)
-        self.precision = self.engine.precision
-        # TensorFlow's rounding is made again only where the network keeps such differences: it takes time
-        self.front_end = self.spec.front_end
-        if self.precision != "f32":
-            self.front_end = replace(self.front_end, transform=None)
+    @property
+    def front_end(self) -> FrontEnd:
+        """Its own; TensorFlow's rounding is made again only where the network keeps such differences: it takes time."""
+        own = self.spec.front_end
+        return own if self.precision == "f32" else replace(own, transform=None)
 
     def framing(
         self, hop: float = 0.1, center: bool = True, windows: str = "exact", timestamps: str = "exact"
@@ -66,16 +55,10 @@ class EmbeddingModel:
                 return Framing(window, samples, lead, samples // step, shared=True, nominal_s=nominal_s)
         return Framing(window, samples, lead, nominal_s=nominal_s)
 
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a vector."""
-        return self.spec.dim
-
-    def embed(self, audio, sample_rate=None, **how):
+    def embed(
+        self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact",
+        timestamps: str = "exact",
+    ):  # fmt: skip
         """Embed sound.
 
         Parameters
@@ -83,9 +66,8 @@ class EmbeddingModel:
         audio : (n,) or (n, channels) array of floats in [-1, 1] or of integers in their full range, or the path of a
             file; or a list of such, which gives a list of results
         sample_rate : Hz, of arrays; a list where they differ
-        hop : seconds between windows, 0.1 by default; held in whole samples
-        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros); True
-            by default
+        hop : seconds between windows; held in whole samples
+        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
         windows : "exact", or "shared": computed together with their neighbours, several times faster, at a hop rounded
             to the network's own, and for OpenL3's networks only nearly the same vectors (docs/speed.md)
         timestamps : "exact", or "openl3" for multiples of `hop` even where windows lie elsewhere (see `windows.times`)
@@ -99,6 +81,7 @@ class EmbeddingModel:
         embedded with an L3EmbedWarning; sound shorter than the window is padded with zeros. Framing after OpenL3 0.4.2.
         """
         many = isinstance(audio, list | tuple)
+        how = {"hop": hop, "center": center, "windows": windows, "timestamps": timestamps}
         results = list(self.each(audio if many else [audio], sample_rate, **how))
         return results if many else results[0]
 
@@ -129,7 +112,7 @@ class EmbeddingModel:
             "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
             "center": framing.lead > 0, "nominal_s": framing.nominal_s,
             "shared_windows": GROUP if framing.shared else 1,
-            "precision": self.precision, "engine": self.engine.name, "numerics": NUMERICS,
+            "precision": self.precision, "engine": self.engine.name, "numerics": engine.NUMERICS,
         }  # fmt: skip
 
 

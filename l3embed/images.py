@@ -19,32 +19,10 @@ import numpy as np
 from . import decode, engine, imagefrontend, windows
 from .errors import AudioError, ImageError, L3EmbedError, L3EmbedWarning, UsageError, reason
 from .spec import ImageFrontEnd
-from .weights import Card
 
 
-class ImageModel:
-    """A model of pictures, ready to embed. Made by `l3embed.load`; may be used from several threads.
-
-    Attributes
-    ----------
-    card : weights.Card
-    spec : spec.Model
-    precision : "f32" or "bf16"
-    """
-
-    def __init__(self, card: Card, kind: type[engine.Engine], precision: str = "auto", batch: int | None = None):
-        self.card, self.spec = card, card.model
-        self.engine = kind(card, precision=precision, batch=batch)
-        self.precision = self.engine.precision
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a vector."""
-        return self.spec.dim
+class ImageModel(engine.Loaded):
+    """A model of pictures, ready to embed. Made by `l3embed.load`; `engine.Loaded` lists its attributes."""
 
     def embed(self, *_, **__):
         """Raises UsageError."""
@@ -102,7 +80,8 @@ class ImageModel:
         return {
             "model": self.name, "fingerprint": self.spec.fingerprint(), "weights_sha256": self.spec.weights_sha256,
             "front_end": front_end.name, "front_end_version": front_end.version, "precision": self.precision,
-            "engine": self.engine.name, **(grid.recipe() if grid else {"aligned": False}),
+            "engine": self.engine.name, "numerics": engine.NUMERICS,
+            **(grid.recipe() if grid else {"aligned": False}),
         }  # fmt: skip
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
+settings.register_profile("l3embed", deadline=None)  # no test asserts wall-clock time
+settings.load_profile("l3embed")
 ROOT = Path(__file__).resolve().parents[1]
 
 

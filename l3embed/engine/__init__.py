@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 from ..errors import UsageError
-from .base import PRECISIONS, Engine, PlaceholderEngine, run
+from .base import NUMERICS, PRECISIONS, Engine, Loaded, PlaceholderEngine, run
 from .cpu import OpenVinoEngine
 from .gpu import KerasEngine, require_gpu
 
-__all__ = ["DEVICES", "PRECISIONS", "Engine", "KerasEngine", "OpenVinoEngine", "PlaceholderEngine", "choose", "run"]
+__all__ = [
+    "DEVICES", "NUMERICS", "PRECISIONS", "Engine", "KerasEngine", "Loaded", "OpenVinoEngine", "PlaceholderEngine",
+    "choose", "run",
+]  # fmt: skip
 
 DEVICES = ("cpu", "gpu")
 

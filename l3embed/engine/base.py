@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import UsageError
 from ..weights import Card
 
+NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
 PRECISIONS = ("auto", "f32", "bf16", "int8")
 
 
@@ -76,6 +77,32 @@ class PlaceholderEngine(Engine):
     def finish(self, under_way):
         bins = under_way.shape[2]
         return (under_way @ np.cos(np.arange(bins * self.card.model.dim).reshape(bins, -1))).astype(np.float32)
+
+
+class Loaded:
+    """A model with the engine that runs it. May be used from several threads.
+
+    Attributes
+    ----------
+    card : weights.Card
+    spec : spec.Model
+    engine : Engine
+    precision : "f32", "bf16" or "int8"
+    """
+
+    def __init__(self, card: Card, kind: type[Engine], precision: str = "auto", batch: int | None = None):
+        self.card, self.spec = card, card.model
+        self.engine = kind(card, precision=precision, batch=batch)
+        self.precision = self.engine.precision
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return self.spec.dim
 
 
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
