@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from . import decode, engine, weights
-from .errors import AudioError, L3EmbedError, L3EmbedWarning, UsageError, reason
+from .errors import AudioError, UsageError
 from .frontend import spectrograms
 from .images import ImageModel
 from .spec import FrontEnd, Model
@@ -169,17 +168,19 @@ class Job:
     n_wanted = n_seen = 0
 
 
-class _ArrayJob(Job):
-    """An array (or the file at a path), its rows kept in memory; errors are raised."""
+class _ArrayJob(Job, engine.Collecting):
+    """An array, or the file at a path."""
 
     def __init__(self, audio, sample_rate, index: int):
-        self.audio, self.sample_rate, self.index = audio, sample_rate, index
-        self.rows: list[np.ndarray] = []
+        super().__init__(
+            f"{os.fspath(audio)}: " if isinstance(audio, str | os.PathLike) else f"sound {index}: ", AudioError
+        )
+        self.audio, self.sample_rate = audio, sample_rate
 
     def blocks(self, rate_hz: int):
         with self._open(rate_hz) as recording:
             yield from recording
-            self._warn(oddities(recording))
+            self.warn(oddities(recording))
 
     def _open(self, rate_hz: int) -> decode.Recording:
         if isinstance(self.audio, str | os.PathLike):
@@ -188,29 +189,8 @@ class _ArrayJob(Job):
             raise UsageError("sample_rate is missing: arrays do not say how fast they were sampled")
         return decode.open_array(self.audio, self.sample_rate, rate_hz)
 
-    def _warn(self, notes: list[str]) -> None:
-        for note in notes:
-            warnings.warn(self._where() + note, L3EmbedWarning, stacklevel=2)
-
-    def _where(self) -> str:
-        if isinstance(self.audio, str | os.PathLike):
-            return f"{os.fspath(self.audio)}: "
-        return f"sound {self.index}: "
-
-    def add(self, rows: np.ndarray) -> None:
-        self.rows.append(rows)
-
-    def fail(self, error: Exception) -> None:
-        if not isinstance(error, L3EmbedError | OSError):
-            raise error
-        kind = type(error) if isinstance(error, L3EmbedError) else AudioError
-        raise kind(self._where() + reason(error)) from error
-
-    def finish(self, front_end) -> None:
-        pass
-
     def result(self, framing: Framing, spec: Model) -> tuple[np.ndarray, np.ndarray]:
-        embedding = np.concatenate([np.empty((0, spec.dim), np.float32), *self.rows])
+        embedding = np.concatenate([np.empty((0, spec.dim), np.float32), *self.vectors])
         return embedding, framing.times(len(embedding), spec.front_end.rate_hz)
 
 

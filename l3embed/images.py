@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import numbers
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import decode, engine, imagefrontend, windows
-from .errors import AudioError, ImageError, L3EmbedError, L3EmbedWarning, UsageError, reason
+from .errors import AudioError, ImageError, UsageError, reason
 from .spec import ImageFrontEnd
 
 
@@ -255,32 +254,12 @@ def _largest(source, front_end: ImageFrontEnd) -> float | None:
     return largest
 
 
-class _Collecting(ImageJob):
+class _Collecting(ImageJob, engine.Collecting):
     """Keeps its rows in memory; errors are raised."""
-
-    def __init__(self, where: str):
-        super().__init__()
-        self.where, self.vectors = where, []
 
     @property
     def n(self) -> int:
         return sum(map(len, self.vectors))
-
-    def add(self, rows: np.ndarray) -> None:
-        self.vectors.append(rows)
-
-    def fail(self, error: Exception) -> None:
-        if not isinstance(error, L3EmbedError | OSError):
-            raise error
-        kind = type(error) if isinstance(error, L3EmbedError) else ImageError
-        raise kind(self.where + reason(error)) from error
-
-    def finish(self, front_end: ImageFrontEnd) -> None:
-        pass
-
-    def warn(self, notes: list[str]) -> None:
-        for note in dict.fromkeys(notes):
-            warnings.warn(self.where + note, L3EmbedWarning, stacklevel=2)
 
 
 class _ArrayJob(_Collecting):
@@ -288,7 +267,7 @@ class _ArrayJob(_Collecting):
 
     def __init__(self, image, index: int):
         self.image = os.fspath(image) if isinstance(image, str | os.PathLike) else image
-        super().__init__(f"{self.image}: " if isinstance(self.image, str) else f"image {index}: ")
+        super().__init__(f"{self.image}: " if isinstance(self.image, str) else f"image {index}: ", ImageError)
 
     def rows(self, front_end: ImageFrontEnd, grid: Grid | None) -> Iterator[tuple]:
         pictures, notes = self._pictures(front_end)
@@ -299,7 +278,7 @@ class _ArrayJob(_Collecting):
         for picture in pictures:
             row = imagefrontend.prepare(picture, front_end)
             yield row / np.float32(largest if len(pictures) > 1 else imagefrontend.top(row, front_end)), [0.0]
-        self.warn(notes)
+        self.warn(dict.fromkeys(notes))
 
     def _pictures(self, front_end: ImageFrontEnd) -> tuple[np.ndarray, list[str]]:
         """(N, H, W, 3)"""
@@ -323,13 +302,13 @@ class _ArrayJob(_Collecting):
 
 class _VideoJob(_Collecting):
     def __init__(self, video):
-        super().__init__(f"{os.fspath(video)}: " if isinstance(video, str | os.PathLike) else "")
+        super().__init__(f"{os.fspath(video)}: " if isinstance(video, str | os.PathLike) else "", ImageError)
         self.video = video
 
     def rows(self, front_end: ImageFrontEnd, grid: Grid | None) -> Iterator[tuple]:
         notes: list[str] = []
         yield from rows_of(open_for(front_end, self.video), self.video, front_end, grid, notes)
-        self.warn(notes)
+        self.warn(dict.fromkeys(notes))
 
 
 def _rates(frame_rate, n: int) -> list[float] | None:

@@ -89,6 +89,9 @@ class Network:
     pool: tuple[int, int]  # max-pool of the last map over (frequency, time) or (height, width)
 
 
+STEP_COLUMNS = 8  # of a spectrogram, in one of the last map: three poolings, each of two
+
+
 @dataclass(frozen=True)
 class Model:
     """An embedding model: sound (or pictures) to vectors of `dim` numbers."""
@@ -110,7 +113,7 @@ class Model:
 
         None for models of pictures.
         """
-        return 8 * self.front_end.hop_samples if self.modality == "audio" else None
+        return STEP_COLUMNS * self.front_end.hop_samples if self.modality == "audio" else None
 
     @property
     def shares_exactly(self) -> bool:

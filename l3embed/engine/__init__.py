@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from ..errors import UsageError
-from .base import NUMERICS, PRECISIONS, Engine, Loaded, PlaceholderEngine, run
+from .base import NUMERICS, PRECISIONS, Collecting, Engine, Loaded, PlaceholderEngine, run
 from .cpu import OpenVinoEngine
 from .gpu import KerasEngine, require_gpu
 
 __all__ = [
-    "DEVICES", "NUMERICS", "PRECISIONS", "Engine", "KerasEngine", "Loaded", "OpenVinoEngine", "PlaceholderEngine",
-    "choose", "run",
+    "DEVICES", "NUMERICS", "PRECISIONS", "Collecting", "Engine", "KerasEngine", "Loaded", "OpenVinoEngine",
+    "PlaceholderEngine", "choose", "run",
 ]  # fmt: skip
 
 DEVICES = ("cpu", "gpu")

@@ -7,12 +7,14 @@ which windows share its batch, and a run that was interrupted ends with the same
 from __future__ import annotations
 
 import abc
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import L3EmbedError, L3EmbedWarning, UsageError, reason
+from ..spec import STEP_COLUMNS
 from ..weights import Card
 
 NUMERICS = 1  # raised when equal recipes give other vectors than before: then nothing that was made is reused
@@ -46,9 +48,7 @@ class Engine(abc.ABC):
 
     def windows(self, row: tuple[int, int, int]) -> int:
         """How many windows a row of this shape (F, T, 1) holds."""
-        model = self.card.model
-        longer = row[1] - model.front_end.shape[1]
-        return 1 + longer * model.front_end.hop_samples // model.step_samples if longer else 1
+        return 1 + (row[1] - self.card.model.front_end.shape[1]) // STEP_COLUMNS
 
     def shape(self, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
         """Of a batch of such rows."""
@@ -69,14 +69,40 @@ class PlaceholderEngine(Engine):
     name = "placeholder"
 
     def start(self, spectrograms):
-        step = (self.card.model.step_samples or 0) // getattr(self.card.model.front_end, "hop_samples", 1)
         width = self.card.model.front_end.shape[1]
-        starts = [i * step for i in range(self.windows(spectrograms.shape[1:]))]
+        starts = [i * STEP_COLUMNS for i in range(self.windows(spectrograms.shape[1:]))]
         return np.stack([spectrograms[:, :, at : at + width].mean(axis=(2, 3)) for at in starts], axis=1)
 
     def finish(self, under_way):
         bins = under_way.shape[2]
         return (under_way @ np.cos(np.arange(bins * self.card.model.dim).reshape(bins, -1))).astype(np.float32)
+
+
+class Collecting:
+    """An owner of rows that keeps their vectors in memory, and raises what goes wrong as its own: `where` in front.
+
+    What is no error of l3embed but of the system becomes a `kind`; what nobody foresaw is raised as it is.
+    """
+
+    def __init__(self, where: str, kind: type[L3EmbedError]):
+        self.where, self.kind = where, kind
+        self.vectors: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        self.vectors.append(rows)
+
+    def fail(self, error: Exception) -> None:
+        if not isinstance(error, L3EmbedError | OSError):
+            raise error
+        kind = type(error) if isinstance(error, L3EmbedError) else self.kind
+        raise kind(self.where + reason(error)) from error
+
+    def finish(self, front_end) -> None:
+        pass
+
+    def warn(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            warnings.warn(self.where + note, L3EmbedWarning, stacklevel=2)
 
 
 class Loaded:

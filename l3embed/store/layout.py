@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tomllib
@@ -19,6 +18,7 @@ import numpy as np
 
 from .. import windows
 from ..errors import StoreError, UsageError
+from ..spec import digest
 from .files import naming, write_whole
 
 SCHEMA = 1  # raised when an older l3embed would misread what a newer one writes
@@ -28,7 +28,7 @@ LIBRARIES = ("l3embed", "numpy", "openvino", "soundfile", "soxr", "pyarrow")
 
 def key_of(recipe: dict) -> str:
     """16 hexadecimal digits: the hash of everything that decides the vectors, the dtype they are kept in included."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(recipe)
 
 
 def create(store: Path, recipe: dict) -> Path:
