@@ -29,9 +29,8 @@ class Lease:
         with naming(folder):
             self.path.parent.mkdir(exist_ok=True)
             self.path.touch()
-        for other in self.path.parent.iterdir():
-            if other == self.path or not _is_held(other):
-                continue
+        others = [other for other in self.path.parent.iterdir() if other != self.path and _is_held(other)]
+        for other in others:  # all looked at first: a folder lists its files in any order
             if kind == "alone" or other.name.startswith("alone."):
                 self.release()
                 what = "written" if other.name.startswith("writing.") else "compacted or cleaned"
