@@ -17,6 +17,7 @@ from . import __version__, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_GRID_HOP_S = 0.1  # of aligned pictures without sound
 
 
 def command() -> None:
@@ -101,7 +102,8 @@ def _add_extract(commands) -> None:
     add("input", nargs="+", metavar="INPUT", help="folder (recursive), file, glob, text file of paths, or - for stdin")
     add("-o", "--output", metavar="DIR", default="embeddings", help="folder of the results (default: ./embeddings)")
     add("--model", metavar="NAME", help="shipped or published model, or path of a card (default: the shipped model)")
-    add("--weights", metavar="FILE", help="weights for the model, in place of its own")
+    add("--weights", metavar="FILE", action="append", help="weights for the model, in place of its own; again for each "
+        "further file that belongs to them")  # fmt: skip
     add("--front-end", metavar="NAME", help="OpenL3's: training, kapre-0.1.4, openl3-0.4-kapre, openl3-0.4-librosa; of "
         "pictures: training, openl3-0.4")  # fmt: skip
     add("--image-model", metavar="NAME", help="a second model, for the pictures of videos (and for pictures): results "
@@ -110,8 +112,9 @@ def _add_extract(commands) -> None:
     add("--image-front-end", metavar="NAME", help="training or openl3-0.4")
     add("--align", action="store_true", help="of a video, embed what it shows at the centre of each window of sound "
         "(image model alone: every --hop seconds) instead of every picture")  # fmt: skip
-    add("--hop", type=float, default=0.1, metavar="S", help="seconds between windows (default: 0.1)")
-    add("--center", action=argparse.BooleanOptionalAction, default=True, help="centre windows on their time stamps")
+    add("--hop", type=float, metavar="S", help="seconds between windows (default: the model's own, 0.1 for L3-Net)")
+    add("--center", action=argparse.BooleanOptionalAction, help="centre windows on their time stamps (default: as the "
+        "model's own program; L3-Net's does)")  # fmt: skip
     add("--timestamps", choices=["exact", "openl3"], default="exact",
         help="exact: where the windows are; openl3: multiples of the hop, which may be elsewhere")  # fmt: skip
     add("--windows", choices=["exact", "shared"], default="exact",
@@ -168,16 +171,26 @@ def _models_and_settings(arguments) -> list[tuple]:
     how = {"precision": arguments.precision, "batch": arguments.batch, "device": arguments.device}
     if arguments.image_model is None and (arguments.image_weights or arguments.image_front_end):
         raise UsageError("--image-weights and --image-front-end need --image-model")
-    model = embed.load(arguments.model, weights_file=arguments.weights, front_end=arguments.front_end, **how)
+    model = embed.load(arguments.model, weights_file=_files(arguments.weights), front_end=arguments.front_end, **how)
     if model.spec.modality == "image":
         if arguments.image_model is not None:
             raise UsageError(f"--model {model.name} is a model of pictures already: name one of sound, or only one")
-        return [(model, {"grid": images.Grid.plain(arguments.hop) if arguments.align else None})]
+        return [
+            (
+                model,
+                {
+                    "grid": images.Grid.plain(_GRID_HOP_S if arguments.hop is None else arguments.hop)
+                    if arguments.align
+                    else None
+                },
+            )
+        ]
     if arguments.align and arguments.image_model is None:
         raise UsageError("--align aligns pictures: name a model of pictures too (--image-model)")
     settings = {name: getattr(arguments, name) for name in ("hop", "center", "windows", "timestamps")}
     framing, rate_hz = model.framing(**settings), model.spec.front_end.rate_hz
-    _say_hop(framing.hop / rate_hz, arguments.hop)
+    if arguments.hop is not None:
+        _say_hop(framing.hop / rate_hz, arguments.hop)
     if arguments.image_model is None:
         return [(model, settings)]
     pictures = embed.load(
@@ -187,6 +200,10 @@ def _models_and_settings(arguments) -> list[tuple]:
         raise UsageError(f"--image-model {pictures.name} is a model of sound: name one of pictures")
     grid = images.Grid.of_sound(framing, rate_hz) if arguments.align else None
     return [(model, settings), (pictures, {"grid": grid})]
+
+
+def _files(weights: list[str] | None):
+    return weights[0] if weights and len(weights) == 1 else weights
 
 
 def _say_hop(hop_s: float, wanted: float) -> None:
@@ -298,32 +315,24 @@ def _add_models(commands) -> None:
 
 
 def _models_list(arguments) -> int:
-    from . import spec, weights
-    from .weights import published
+    from . import weights
 
-    for name in weights.available():
-        default = "  (default)" if name == weights.DEFAULT else ""
-        print(f"{name}{default}  {weights.card(name).table.get('description', '')}".rstrip())
-    for name in spec.published_names():
-        which = spec.published(name)
-        print(f"{name}  {published.describe(which)}, {published.LICENCE}, {published.state(which)}")
+    print("\n".join(weights.lines()))
     return OK
 
 
 def _models_show(arguments) -> int:
     from . import weights
 
-    if weights.is_published(arguments.name):
-        print(weights.toml(weights.about(arguments.name)), end="")
-    else:
-        print(weights.card(arguments.name).path.read_text(encoding="utf-8"), end="")
+    print(weights.show(arguments.name), end="")
     return OK
 
 
 def _models_fetch(arguments) -> int:
-    from . import spec, weights
+    from . import weights
 
-    print(weights.fetch(spec.published(arguments.name)))
+    for path in weights.fetch_files(arguments.name):
+        print(path)
     return OK
 
 

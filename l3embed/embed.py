@@ -16,7 +16,7 @@ from . import decode, engine, weights
 from .errors import AudioError, UsageError
 from .frontend import spectrograms
 from .images import ImageModel
-from .spec import FrontEnd, Model
+from .spec import FrontEnd, Model, Waveform
 from .windows import GROUP, Framing, chunks, hop_samples, nominal
 from .windows import lead as lead_samples
 
@@ -29,34 +29,55 @@ class EmbeddingModel(engine.Loaded):
     """A model of sound, ready to embed. Made by `l3embed.load`; `engine.Loaded` lists its attributes."""
 
     @property
-    def front_end(self) -> FrontEnd:
+    def front_end(self) -> FrontEnd | Waveform:
         """Its own; TensorFlow's rounding is made again only where the network keeps such differences: it takes time."""
         own = self.spec.front_end
-        return own if self.precision == "f32" else replace(own, transform=None)
+        exact = self.precision == "f32" or isinstance(own, Waveform)
+        return own if exact else replace(own, transform=None)
 
     def framing(
-        self, hop: float = 0.1, center: bool = True, windows: str = "exact", timestamps: str = "exact"
+        self, hop: float | None = None, center: bool | None = None, windows: str = "exact", timestamps: str = "exact"
     ) -> Framing:
         """How this model cuts recordings at a hop in seconds. Raises UsageError for settings out of range.
 
-        Overlapping windows share computation wherever that changes nothing, and where `windows` is "shared" also where
-        it only comes near; the hop is then rounded to the grid of the network's last map.
+        What is None is as in the model's own program. Overlapping windows share computation wherever that changes
+        nothing, and where `windows` is "shared" also where it only comes near; the hop is then rounded to the grid of
+        the network's last map.
         """
         if windows not in WINDOWS:
             raise UsageError(f"windows must be one of {', '.join(WINDOWS)}. Received: {windows!r}")
+        cutting, window, step = self.spec.cutting, self.spec.front_end.window_samples, self.spec.step_samples
+        lead = lead_samples(window, cutting.center if center is None else center)
+        if hop is None and cutting.hop_s is None:
+            return self._whole(lead)
+        if cutting.frame_samples:
+            raise UsageError(f"{self.name} has a vector every {self._frame_s:.4g} s: leave the hop out")
+        hop = cutting.hop_s if hop is None else hop
         nominal_s = nominal(hop, timestamps)
-        window, step = self.spec.front_end.window_samples, self.spec.step_samples
-        samples, lead = hop_samples(hop, self.spec.front_end.rate_hz), lead_samples(window, center)
+        samples = hop_samples(hop, self.spec.front_end.rate_hz)
         if self.engine.can_share and step and samples <= SHARE_UP_TO * window:
             if windows == "shared":
                 samples = max(1, round(samples / step)) * step
             if samples % step == 0 and (windows == "shared" or self.spec.shares_exactly):
                 return Framing(window, samples, lead, samples // step, shared=True, nominal_s=nominal_s)
-        return Framing(window, samples, lead, nominal_s=nominal_s)
+        return Framing(window, samples, lead, nominal_s=nominal_s, drop=cutting.end == "drop")
+
+    def _whole(self, lead: int) -> Framing:
+        if lead:
+            raise UsageError(f"{self.name} takes a recording as one window, which cannot be centred: give a hop")
+        cutting, window = self.spec.cutting, self.spec.front_end.window_samples
+        return Framing(
+            window, cutting.frame_samples or window, whole=True, least=cutting.least_samples, repeats=cutting.repeats,
+            frames=cutting.frame_samples > 0,
+        )  # fmt: skip
+
+    @property
+    def _frame_s(self) -> float:
+        return self.spec.cutting.frame_samples / self.spec.front_end.rate_hz
 
     def embed(
-        self, audio, sample_rate=None, *, hop: float = 0.1, center: bool = True, windows: str = "exact",
-        timestamps: str = "exact",
+        self, audio, sample_rate=None, *, hop: float | None = None, center: bool | None = None,
+        windows: str = "exact", timestamps: str = "exact",
     ):  # fmt: skip
         """Embed sound.
 
@@ -65,8 +86,9 @@ class EmbeddingModel(engine.Loaded):
         audio : (n,) or (n, channels) array of floats in [-1, 1] or of integers in their full range, or the path of a
             file; or a list of such, which gives a list of results
         sample_rate : Hz, of arrays; a list where they differ
-        hop : seconds between windows; held in whole samples
-        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros)
+        hop : seconds between windows; held in whole samples. None: the model's own (0.1 for L3-Net, docs/models.md)
+        center : whether window i is centred at time i x hop (the recording is preceded by half a window of zeros).
+            None: as the model's own program does it
         windows : "exact", or "shared": computed together with their neighbours, several times faster, at a hop rounded
             to the network's own, and for OpenL3's networks only nearly the same vectors (docs/speed.md)
         timestamps : "exact", or "openl3" for multiples of `hop` even where windows lie elsewhere (see `windows.times`)
@@ -111,7 +133,7 @@ class EmbeddingModel(engine.Loaded):
             "window_samples": framing.window, "hop_samples": framing.hop, "hop_s": framing.hop / front_end.rate_hz,
             "center": framing.lead > 0, "nominal_s": framing.nominal_s,
             "shared_windows": GROUP if framing.shared else 1,
-            "precision": self.precision, "engine": self.engine.name, "numerics": engine.NUMERICS,
+            "precision": self.precision, "engine": self.engine.name, "numerics": engine.NUMERICS, **framing.recipe(),
         }  # fmt: skip
 
 
@@ -144,7 +166,7 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Ite
             try:
                 for signal, starts, n in chunks(job.blocks(front_end.rate_hz), framing):
                     job.n_wanted += n
-                    if framing.shared:  # their spectrogram is that of one longer window
+                    if framing.shared or framing.whole:  # one spectrogram, of all that is in the signal
                         yield job, spectrograms(signal, starts[:1], replace(front_end, window_samples=len(signal)))
                     else:
                         yield job, spectrograms(signal, starts, front_end)
@@ -156,6 +178,10 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Ite
         if vectors is None:
             job.finish(front_end)
             yield job
+            continue
+        if framing.whole:  # of a piece of a longer recording: what its convolutions see beyond its end is left out
+            at_most = framing.window // framing.hop
+            job.add(vectors[:at_most] if framing.frames else vectors)
             continue
         index = np.arange(job.n_seen, min(job.n_seen + len(vectors), job.n_wanted))
         job.add(vectors[index[index % framing.every == 0] - job.n_seen])

@@ -1,6 +1,7 @@
 """Sound to spectrogram, in NumPy: the realisation used for extraction and for data pipelines.
 
-Conventions: sound is float in [-1, 1]; a spectrogram is (frequency, time, 1) in units of ``10 log10`` of a magnitude.
+Conventions: sound is float in [-1, 1]; a spectrogram is (frequency, time, 1) in units of ``10 log10`` of a magnitude,
+unless its front end says otherwise.
 The kapre realisation of the same records for the training graph is `l3embed.networks.front_end`; a test holds the two
 together. Which published program computes which front end is told in docs/front-ends.md.
 """
@@ -12,14 +13,14 @@ from functools import lru_cache
 import numpy as np
 
 from . import fft32
-from .spec import FrontEnd
+from .spec import FrontEnd, Waveform
 
 FRAMES = 128  # transformed at a time: their spectra stay in the processor's cache
 BLOCK_BANDS = 8
 
 
-def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    """Spectrograms of windows of a signal.
+def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd | Waveform) -> np.ndarray:
+    """What a network takes of windows of a signal: their spectrograms, or the windows themselves.
 
     The Fourier transform is computed in float64 unless the front end says otherwise: OpenL3's 80 units below a window's
     maximum span 160 dB of amplitude, more than float32 resolves, and NumPy's float64 transform is also the faster one
@@ -32,20 +33,25 @@ def spectrograms(signal: np.ndarray, starts: np.ndarray, front_end: FrontEnd) ->
 
     Returns
     -------
-    (N, F, T, 1) float32, F = `front_end.n_bins`, T = `front_end.n_frames`
+    (N, *front_end.shape) float32; of spectrograms (N, F, T, 1) or, where `layout` says so, (N, T, F, 1)
     """
     fe = front_end
     starts = np.asarray(starts, np.int64)
-    out = np.empty((len(starts), fe.n_bins, fe.n_frames, 1), np.float32)
+    out = np.empty((len(starts), *fe.shape), np.float32)
+    if isinstance(fe, Waveform):
+        for i, start in enumerate(starts):
+            out[i, :, 0, 0] = fe.scale * signal[start : start + fe.window_samples]
+        return out
+    of_columns = out[..., 0] if fe.layout == "time-frequency" else out[..., 0].transpose(0, 2, 1)  # (N, T, F)
     if _shares_columns(fe, starts):
         first = int(starts[0])
-        columns = _decibels(_magnitudes(signal[first : int(starts[-1]) + fe.window_samples], fe), fe)
+        columns = _level(_magnitudes(signal[first : int(starts[-1]) + fe.window_samples], fe), fe)
         for i, column in enumerate((starts - first) // fe.hop_samples):
-            out[i, :, :, 0] = columns[column : column + fe.n_frames].T
+            of_columns[i] = columns[column : column + fe.n_frames]
         return out
     for i, start in enumerate(starts):
-        window = np.pad(signal[start : start + fe.window_samples], fe.pad_samples)
-        out[i, :, :, 0] = _decibels(_magnitudes(window, fe), fe).T
+        window = np.pad(signal[start : start + fe.window_samples], fe.pad_samples, mode=fe.pad_mode)
+        of_columns[i] = _level(_magnitudes(window, fe), fe)
     return out
 
 
@@ -58,8 +64,8 @@ def _shares_columns(fe: FrontEnd, starts: np.ndarray) -> bool:
 
 
 def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
-    """(n,) -> (T, F) magnitudes, linear or mel, float64."""
-    frames = np.lib.stride_tricks.sliding_window_view(signal, fe.n_fft)[:: fe.hop_samples]
+    """(n,) -> (T, F) magnitudes, linear or mel, float64; energies where `mel_of` says so."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, fe.frame_samples or fe.n_fft)[:: fe.hop_samples]
     out = np.empty((len(frames), fe.n_bins))
     for at in range(0, len(frames), FRAMES):
         values = _power(frames[at : at + FRAMES], fe)
@@ -74,27 +80,33 @@ def _magnitudes(signal: np.ndarray, fe: FrontEnd) -> np.ndarray:
 
 
 def _power(frames: np.ndarray, fe: FrontEnd) -> np.ndarray:
-    """(T, n_fft) -> (T, bins) power spectra, float64."""
+    """(T, samples of a frame) -> (T, bins) power spectra, float64."""
     if fe.transform == "float32":
         real, imag = fft32.rfft(frames.astype(np.float32) * fft32.hann(fe.n_fft))
         return np.square(real.T, dtype=float) + np.square(imag.T, dtype=float)
-    spectrum = np.fft.rfft(frames * _hann(fe.n_fft), axis=1)
+    spectrum = np.fft.rfft(frames * _hann(frames.shape[1]), fe.n_fft, axis=1)
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
     return power
 
 
-def _decibels(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
-    """kapre 0.1.4's scale: 10 log10 of a magnitude; relative to the maximum of them all where `range_db` is set.
+def _level(magnitudes: np.ndarray, fe: FrontEnd) -> np.ndarray:
+    """kapre 0.1.4's scale, 10 log10 of a magnitude, relative to the maximum of them all where `range_db` is set; or ln.
 
     Overwrites its argument.
     """
+    if fe.log == "ln":
+        magnitudes += fe.amin
+        return np.log(magnitudes, out=magnitudes)
     db = np.maximum(magnitudes, fe.amin, out=magnitudes)
     np.log10(db, out=db)
     db *= 10
     if fe.range_db is not None:
-        db -= db.max()
-        np.maximum(db, -fe.range_db, out=db)
+        top = db.max()
+        if fe.relative:
+            db -= top
+            top = 0
+        np.maximum(db, top - fe.range_db, out=db)
     return db
 
 
@@ -124,15 +136,21 @@ def _mel_blocks(fe: FrontEnd) -> list[tuple[slice, slice, np.ndarray]]:
 
 @lru_cache
 def mel_filterbank(fe: FrontEnd) -> np.ndarray:
-    """Triangles linear in Hz between points equally spaced in mel from 0 Hz to half the rate: (n_mels, n_fft // 2 + 1).
+    """Triangles between points equally spaced in mel from `f_min_hz` to `f_max_hz`: (n_mels, n_fft // 2 + 1).
 
-    The HTK scale is ``2595 log10(1 + f / 700)``; Slaney's is linear to 1 kHz, then logarithmic (27 steps per 6.4-fold).
+    They are linear in Hz or, as TensorFlow's ``linear_to_mel_weight_matrix``, in mel. The HTK scale is
+    ``2595 log10(1 + f / 700)``; Slaney's is linear to 1 kHz, then logarithmic (27 steps per 6.4-fold).
     Norm "slaney" scales each triangle to unit area, ``2 / (f[i+2] - f[i])``; "sum" scales the values that the bins
     see of it to a sum of 1 (librosa's ``norm=1`` since 0.8).
     """
     to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if fe.mel_scale == "htk" else (_hz_to_slaney, _slaney_to_hz)
-    edges = to_hz(np.linspace(0, to_mel(np.array(fe.rate_hz / 2)), fe.n_mels + 2))[:, None]  # (n_mels + 2, 1) Hz
-    bins = np.linspace(0, fe.rate_hz / 2, fe.n_fft // 2 + 1)[None]
+    top_hz = fe.rate_hz / 2 if fe.f_max_hz is None else fe.f_max_hz
+    edges = np.linspace(to_mel(np.array(fe.f_min_hz)), to_mel(np.array(top_hz)), fe.n_mels + 2)[:, None]  # mel
+    bins = np.linspace(0, fe.rate_hz / 2, fe.n_fft // 2 + 1)[None]  # Hz
+    if fe.triangles == "mel":
+        bins = to_mel(bins)
+    else:
+        edges = to_hz(edges)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     bank = np.maximum(0, np.minimum(rising, falling))

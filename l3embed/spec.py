@@ -8,9 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 
 from .errors import UsageError
+
+
+def _later(default):
+    """A field that came after records were fingerprinted: at its default it is not among the `plain` values."""
+    return field(default=default, metadata={"later": True})
+
+
+def plain(record) -> dict:
+    """The fields of a record that say something: all but those that came later and are at their default."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)
+              if not (f.metadata.get("later") and getattr(record, f.name) == f.default)}  # fmt: skip
+    return {name: plain(value) if is_dataclass(value) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -18,8 +30,8 @@ class FrontEnd:
     """How a window of sound becomes a spectrogram. Two front ends with equal fields give equal numbers.
 
     The value of a cell is ``10 log10(max(S, amin))`` of a *magnitude* S, as in kapre and OpenL3, so one unit is
-    2 dB of amplitude. With `range_db` the window's own maximum is subtracted and the result floored at
-    ``-range_db``; without it (None) the level stays absolute and windows may share spectrogram columns.
+    2 dB of amplitude (other models differ: `mel_of`, `log`). With `range_db` the window's own maximum is subtracted and
+    the result floored at ``-range_db``; without it (None) the level stays absolute and windows may share columns.
     """
 
     name: str
@@ -32,15 +44,24 @@ class FrontEnd:
     n_mels: int  # 0: the linear spectrum
     mel_scale: str  # "htk", "slaney", "" for linear
     mel_norm: str  # "slaney" (unit area), "sum" (each filter's values sum to 1) or "none" (unit peak), "" for linear
-    mel_of: str  # "magnitude", or "power" (mel of the power spectrum, then its root)
+    mel_of: str  # "magnitude", "power" (mel of the power spectrum, then its root) or "energy" (without the root)
     amin: float
     range_db: float | None
     transform: str | None = None  # "float32": with TensorFlow's own rounding, see fft32.py; None: in float64
+    frame_samples: int | None = _later(None)  # of a frame, zeros after them up to n_fft; None: n_fft
+    f_min_hz: float = _later(0.0)
+    f_max_hz: float | None = _later(None)  # None: half the rate
+    triangles: str = _later("hz")  # in what the mel bands rise and fall linearly: "hz", or "mel" (TensorFlow's matrix)
+    log: str = _later("10log10")  # 10 log10(max(S, amin)); "ln": ln(S + amin)
+    relative: bool = _later(True)  # with `range_db`: whether the maximum is subtracted, too
+    pad_mode: str = _later("constant")  # or "reflect": what the samples of `pad_samples` are
+    layout: str = _later("frequency-time")  # of the network's input, or "time-frequency"
 
     @property
     def n_frames(self) -> int:
         """Spectrogram columns of one window."""
-        return 1 + (self.window_samples + sum(self.pad_samples) - self.n_fft) // self.hop_samples
+        frame = self.frame_samples or self.n_fft
+        return 1 + (self.window_samples + sum(self.pad_samples) - frame) // self.hop_samples
 
     @property
     def n_bins(self) -> int:
@@ -49,8 +70,30 @@ class FrontEnd:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(frequency, time, 1), the network's input without the batch axis."""
-        return (self.n_bins, self.n_frames, 1)
+        """(frequency, time, 1), or as `layout` says: the network's input without the batch axis."""
+        turned = self.layout == "time-frequency"
+        return (self.n_frames, self.n_bins, 1) if turned else (self.n_bins, self.n_frames, 1)
+
+    @property
+    def window_s(self) -> float:
+        return self.window_samples / self.rate_hz
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """The front end of networks that take sound as it is: a window (samples, 1, 1), times `scale`."""
+
+    name: str
+    version: int
+    rate_hz: int
+    window_samples: int
+    scale: float  # 256: samples in [-256, 256]
+    mix: str = _later("mean")  # what becomes of channels: their "mean", or the "first" one
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(samples, 1, 1), the network's input without the batch axis."""
+        return (self.window_samples, 1, 1)
 
     @property
     def window_s(self) -> float:
@@ -84,9 +127,28 @@ class ImageFrontEnd:
 class Network:
     """Which network, and how its last map becomes a vector."""
 
-    family: str  # a key of networks.FAMILIES: "l3" or "l3-small"
-    width: int  # filters of the first block; every block doubles it
-    pool: tuple[int, int]  # max-pool of the last map over (frequency, time) or (height, width)
+    family: str  # a key of networks.FAMILIES
+    width: int  # filters of the first block; the others follow from it
+    pool: tuple[int, ...]  # max-pool of the last map over (frequency, time) or (height, width); () where none is chosen
+    variant: str = _later("")  # which of a family's networks, in the family's own words; "" where there is one
+    output: str = _later("")  # which layer the vector is, in the family's own words; "": the embedding
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a model's own program cuts recordings. Holds where the caller does not say otherwise."""
+
+    hop_s: float | None = 0.1  # between windows; None: a recording is one window, whatever its length
+    center: bool = True  # whether half a window of zeros precedes the recording
+    end: str = "cover"  # the last window reaches beyond the end ("cover"), or incomplete windows are dropped ("drop")
+    # Where a recording is one window: it is made up to `least` with zeros, or, where it `repeats`, with itself, and cut
+    # into pieces of `window_samples` if it is longer; a vector stands for all of a piece, or for `frame` samples of it.
+    least_samples: int = 0
+    repeats: bool = False
+    frame_samples: int = 0
+
+
+STRIP_FAMILIES = ("l3", "l3-small")  # whose overlapping windows can share computation: they have `audio_strip_network`
 
 
 STEP_COLUMNS = 8  # of a spectrogram, in one of the last map: three poolings, each of two
@@ -97,23 +159,26 @@ class Model:
     """An embedding model: sound (or pictures) to vectors of `dim` numbers."""
 
     name: str
-    front_end: FrontEnd | ImageFrontEnd
+    front_end: FrontEnd | Waveform | ImageFrontEnd
     network: Network
     dim: int
     weights_sha256: str  # of the file the weights came from; "" for untrained ones
+    cutting: Cutting = Cutting()
+    auto: str = "bf16"  # the coarsest precision that "auto" may take: "f32" where bf16 would show
 
     @property
     def modality(self) -> str:
         """What the model embeds: "audio" or "image"."""
-        return "audio" if isinstance(self.front_end, FrontEnd) else "image"
+        return "image" if isinstance(self.front_end, ImageFrontEnd) else "audio"
 
     @property
     def step_samples(self) -> int | None:
         """The hop on whose grid overlapping windows can share computation: three poolings, each of two columns.
 
-        None for models of pictures.
+        None for networks whose windows stand alone.
         """
-        return STEP_COLUMNS * self.front_end.hop_samples if self.modality == "audio" else None
+        strips = self.modality == "audio" and self.network.family in STRIP_FAMILIES
+        return STEP_COLUMNS * self.front_end.hop_samples if strips else None
 
     @property
     def shares_exactly(self) -> bool:
@@ -121,8 +186,8 @@ class Model:
         return self.network.family == "l3-small" and self.modality == "audio"
 
     def fingerprint(self) -> str:
-        """Hash of every field: equal fingerprints, equal vectors (up to precision)."""
-        return digest(asdict(self))
+        """Hash of what decides vectors: equal fingerprints, equal vectors of equal windows (up to precision)."""
+        return digest({name: value for name, value in plain(self).items() if name not in ("cutting", "auto")})
 
 
 def digest(record: dict) -> str:
@@ -181,13 +246,18 @@ def l3_image_front_end(name: str = "training") -> ImageFrontEnd:
     return ImageFrontEnd(name, 1, 256, 224, **_L3_IMAGE[_known("front end", name, _L3_IMAGE)])
 
 
-def front_end_of(table: dict) -> FrontEnd | ImageFrontEnd:
-    """The record of a card's table. What the table does not hold is None (TOML has no null)."""
-    kind = ImageFrontEnd if "crop" in table else FrontEnd
-    values = {field.name: table.get(field.name) for field in fields(kind)}
+def front_end_of(table: dict) -> FrontEnd | Waveform | ImageFrontEnd:
+    """The record of a card's table. What the table does not hold is the field's default, or None (TOML has no null)."""
+    kind = ImageFrontEnd if "crop" in table else FrontEnd if "n_fft" in table else Waveform
+    values = {f.name: table.get(f.name, None if f.default is MISSING else f.default) for f in fields(kind)}
     if kind is FrontEnd:
         values["pad_samples"] = tuple(table["pad_samples"])
     return kind(**values)
+
+
+def cutting_of(table: dict) -> Cutting:
+    """The record of a card's table, in which `hop_s` 0 stands for None."""
+    return Cutting(**{**table, "hop_s": table.get("hop_s", Cutting.hop_s) or None})
 
 
 def small_front_end() -> FrontEnd:

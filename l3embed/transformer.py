@@ -31,7 +31,7 @@ class Embedder(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self, model=None, *, weights=None, front_end=None, precision="auto", sample_rate=None, hop=0.1, center=True,
+        self, model=None, *, weights=None, front_end=None, precision="auto", sample_rate=None, hop=None, center=None,
         pooling="mean",
     ):  # fmt: skip
         self.model = model

@@ -2,7 +2,8 @@
 
 Conventions: `window` and `hop` are whole samples; window i covers samples [i hop, i hop + window) of the sound, which
 is preceded by half a window of zeros when centred and followed by as many zeros as the last window needs. The time of
-window i is ``i hop / rate`` seconds: its centre in the recording when centred, otherwise its start.
+window i is ``i hop / rate`` seconds: its centre in the recording when centred, otherwise its start. Models whose own
+program cuts otherwise say so in `Framing`: incomplete windows dropped, or a recording as one window.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class Framing:
     """How a recording is cut, in samples: windows `step` apart, of which every `every`-th is asked for.
 
     `shared`: overlapping windows share computation. They are then cut in groups of up to GROUP, and a group is computed
-    as one long window; otherwise `every` is 1.
+    as one long window; otherwise `every` is 1. `drop`: a window that the end cuts short is left out, unless it is the
+    only one. `whole`: a recording is one window, of `window` samples at most (longer ones are cut into pieces of that),
+    of `least` at least, made up with zeros or, where it `repeats`, with itself; with `frames`, a window has many
+    vectors, `hop` apart.
     """
 
     window: int
@@ -76,6 +80,11 @@ class Framing:
     every: int = 1
     shared: bool = False
     nominal_s: float | None = None  # see `times`
+    drop: bool = False
+    whole: bool = False
+    least: int = 0
+    repeats: bool = False
+    frames: bool = False
 
     @property
     def step(self) -> int:
@@ -84,6 +93,16 @@ class Framing:
     def times(self, n: int, rate_hz: int) -> np.ndarray:
         """(n,) float64 seconds: time stamps of the windows."""
         return times(n, self.hop, rate_hz, self.nominal_s)
+
+    def count(self, n_samples: int) -> int:
+        """How many windows a recording has."""
+        return count(n_samples - self.drop * (self.hop - 1), self.window, self.hop, self.lead)
+
+    def recipe(self) -> dict:
+        """What decides the numbers of an output beside window, hop and lead: nothing, for OpenL3's way."""
+        how = {"drop": self.drop, "whole": self.whole, "least": self.least, "repeats": self.repeats,
+               "frames": self.frames}  # fmt: skip
+        return {name: value for name, value in how.items() if value}
 
 
 GROUP = 64  # windows in a chunk: bounds memory, whatever the length of a recording
@@ -98,8 +117,12 @@ def chunks(
     Yields ``(signal (n,), starts (k,), n_windows)``, k <= `at_most`: window j of the chunk is
     ``signal[starts[j] : starts[j] + framing.window]``, windows follow on from chunk to chunk, and the first
     `n_windows` of a chunk belong to the recording (a last group of shared windows may reach beyond it). Memory is
-    bounded by `at_most` windows plus one block, whatever the hop. A stream without samples yields nothing.
+    bounded by `at_most` windows plus one block, whatever the hop. A stream without samples yields nothing. Where a
+    recording is one window, a chunk is that window, or a piece of it.
     """
+    if framing.whole:
+        yield from _pieces(blocks, framing)
+        return
     step, window = framing.step, framing.window
     group = max(1, min(at_most, at_most * window // step))  # a chunk holds the sound between its windows, too
     span = (group - 1) * step + window
@@ -120,7 +143,7 @@ def chunks(
             skip = max(0, group * step - len(signal))
             buffer = [signal[group * step :]]
             buffered = len(buffer[0])
-    wanted = (count(n_samples, window, framing.hop, framing.lead) - 1) * framing.every + 1
+    wanted = (framing.count(n_samples) - 1) * framing.every + 1
     rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
     while n_samples and wanted > n_done:
         n = min(wanted - n_done, group)
@@ -128,3 +151,22 @@ def chunks(
         yield rest[: (k - 1) * step + window], np.arange(k) * step, n
         rest = np.concatenate([rest[k * step :], np.zeros(span, np.float32)])
         n_done += n
+
+
+def _pieces(blocks: Iterable[np.ndarray], framing: Framing) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """The whole of a stream as one window, or as consecutive ones of `framing.window` samples and a rest."""
+    buffer, buffered, start = [], 0, np.zeros(1, int)
+    for block in blocks:
+        buffer.append(block)
+        buffered += len(block)
+        while buffered > framing.window:
+            signal = np.concatenate(buffer)
+            yield signal[: framing.window], start, 1
+            buffer = [signal[framing.window :]]
+            buffered = len(buffer[0])
+    if not buffered:
+        return
+    signal = np.concatenate(buffer)
+    if missing := max(0, framing.least - buffered):
+        signal = np.pad(signal, (0, missing), mode="wrap" if framing.repeats else "constant")
+    yield signal, start, 1

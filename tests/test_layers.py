@@ -16,6 +16,7 @@ CORRIDOR = [
     "fft32",
     "frontend",
     "imagefrontend",
+    "zoo",
     "networks",
     "weights",
     "engine",

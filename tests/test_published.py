@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("pooch")
 
-from l3embed import cli, weights
+from l3embed import cli, weights, zoo
 from l3embed.errors import UsageError, WeightsError
 from l3embed.spec import published, published_names
 from l3embed.weights import published as registry
@@ -76,7 +76,7 @@ def place(tmp_path):
 
 
 def _fetch():
-    return weights.fetch(published(NAME))
+    return weights.fetch_files(NAME)[0]
 
 
 def _left(place) -> set[str]:
@@ -240,7 +240,7 @@ def test_a_file_of_another_model_is_refused_by_its_hash_and_doubted_by_its_name(
 def test_models_list_show_and_fetch(server, place, capsys):
     assert cli.main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(weights.available()) + 24
+    assert len(lines) == len(weights.available()) + 24 + len(zoo.names())
     line = f"{NAME}  OpenL3, audio, mel128, env, weights v0_4_0, CC BY 4.0, "
     assert f"{line}not fetched" in lines
     assert cli.main(["models", "fetch", NAME]) == 0

@@ -40,19 +40,27 @@ class Engine(abc.ABC):
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
         self.card, self.batch = card, batch or self.usual_batch
-        self.precision = self.resolve(precision)
+        exact = precision == "auto" and card.model.auto == "f32"
+        self.precision = self.resolve("f32" if exact else precision)
 
     def resolve(self, precision: str) -> str:
         """What "auto" means for this engine on this machine."""
         return "f32" if precision == "auto" else precision
 
     def windows(self, row: tuple[int, int, int]) -> int:
-        """How many windows a row of this shape (F, T, 1) holds."""
-        return 1 + (row[1] - self.card.model.front_end.shape[1]) // STEP_COLUMNS
+        """How many windows a row of this shape (F, T, 1) holds; where windows stand alone one, however long."""
+        model = self.card.model
+        return 1 + (row[1] - model.front_end.shape[1]) // STEP_COLUMNS if model.step_samples else 1
 
     def shape(self, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
-        """Of a batch of such rows."""
+        """Of a batch of such rows. A row of an odd length, a whole recording, is a batch of its own."""
+        if self.is_odd(row):
+            return (1, *row)
         return (max(1, self.batch // self.windows(row)), *row)
+
+    def is_odd(self, row: tuple[int, int, int]) -> bool:
+        """Whether a window of this shape has another length than the model says: few others may be like it."""
+        return self.card.model.step_samples is None and tuple(row) != self.card.model.front_end.shape
 
     @abc.abstractmethod
     def start(self, spectrograms: np.ndarray):

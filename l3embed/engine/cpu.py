@@ -44,6 +44,10 @@ class OpenVinoEngine(Engine):
         return precision if precision != "auto" else "bf16" if can else "f32"
 
     def _compile(self, shape: tuple[int, ...]):
+        """The graph for batches of a shape; for rows of odd lengths one that takes them all."""
+        if self.is_odd(shape[1:]):
+            own = self.card.model.front_end.shape
+            shape = (1, *(-1 if a != b else a for a, b in zip(shape[1:], own, strict=True)))
         with self._lock:
             if shape not in self._compiled:
                 precision = "bf16" if self.precision == "bf16" else "f32"  # int8: of what stays in floating point
@@ -64,13 +68,13 @@ class OpenVinoEngine(Engine):
         compiled, idle = self._compile(spectrograms.shape)
         request = idle.pop() if idle else compiled.create_infer_request()
         request.start_async({0: spectrograms}, share_inputs=True)
-        return request, spectrograms  # the request reads the array while it runs
+        return request, spectrograms, idle  # the request reads the array while it runs
 
     def finish(self, under_way):
-        request, spectrograms = under_way
+        request, spectrograms, idle = under_way
         request.wait()
         vectors = request.get_output_tensor(0).data.reshape(len(spectrograms), -1, self.card.model.dim).copy()
-        self._idle[spectrograms.shape].append(request)
+        idle.append(request)
         return vectors
 
 

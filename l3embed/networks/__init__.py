@@ -6,7 +6,13 @@ import os
 
 from ..errors import MissingExtraError, UsageError
 
-FAMILIES = {"l3": "l3", "l3-small": "small"}  # family -> module of this folder
+FAMILIES = {
+    "l3": "l3",
+    "l3-small": "small",
+    "edgel3": "edgel3",
+    "vggish": "vggish",
+    "yamnet": "yamnet",
+}  # family -> module of this folder
 
 
 def keras():

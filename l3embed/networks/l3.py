@@ -23,7 +23,7 @@ def audio_network(front_end: FrontEnd, network: Network) -> keras.Model:
     4,689,860 parameters for width 64 and every representation.
     """
     inputs = keras.Input(front_end.shape, name="spectrogram")
-    maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
+    maps = trunk(inputs, _filters(network), "audio_embedding_layer", "valid")
     return keras.Model(inputs, _embedding(maps, network.pool), name="audio_network")
 
 
@@ -34,7 +34,7 @@ def audio_strip_network(front_end: FrontEnd, network: Network) -> keras.Model:
     neighbours where `audio_network` sees zeros.
     """
     inputs = keras.Input((front_end.n_bins, None, 1), name="spectrogram")
-    maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
+    maps = trunk(inputs, _filters(network), "audio_embedding_layer", "valid")
     columns = front_end.n_frames // 2 // 2 // 2  # of a window's map
     height, width = network.pool
     pooled = layers.MaxPooling2D((height, width), strides=(height, 1))(maps)
@@ -48,7 +48,7 @@ def audio_strip_network(front_end: FrontEnd, network: Network) -> keras.Model:
 def image_network(network: Network) -> keras.Model:
     """Picture (N, 224, 224, 3) in [-1, 1] -> embedding (N, D). 4,691,020 parameters for width 64."""
     inputs = keras.Input(IMAGE_SHAPE, name="image")
-    maps = _trunk(inputs, network.width, "vision_embedding_layer", "same", swap_first=True)
+    maps = trunk(inputs, _filters(network), "vision_embedding_layer", "same", swap_first=True)
     return keras.Model(inputs, _embedding(maps, network.pool), name="image_network")
 
 
@@ -58,25 +58,29 @@ def audio_tower(front_end: FrontEnd, network: Network) -> keras.Model:
     Its weights begin with those of `audio_network`, in the same order.
     """
     inputs = keras.Input(front_end.shape, name="spectrogram")
-    maps = _trunk(inputs, network.width, "audio_embedding_layer", "valid")
+    maps = trunk(inputs, _filters(network), "audio_embedding_layer", "valid")
     return keras.Model(inputs, _summary(maps, "valid"), name="audio_model")
 
 
 def image_tower(network: Network) -> keras.Model:
     """The image network as it is trained (N, 512). Its weights begin with those of `image_network`."""
     inputs = keras.Input(IMAGE_SHAPE, name="image")
-    maps = _trunk(inputs, network.width, "vision_embedding_layer", "same", swap_first=True)
+    maps = trunk(inputs, _filters(network), "vision_embedding_layer", "same", swap_first=True)
     return keras.Model(inputs, _summary(maps, "same"), name="vision_model")
 
 
-def _trunk(x, width: int, last_name: str, pool_padding: str, swap_first: bool = False):
-    """Input BN and four blocks of two convolutions; ends with the last convolution itself."""
+def _filters(network: Network) -> list[int]:
+    return [network.width * factor for factor in BLOCKS]
+
+
+def trunk(x, filters: list[int], last_name: str, pool_padding: str, swap_first: bool = False):
+    """Input BN and four blocks of two convolutions of so many filters; ends with the last convolution itself."""
     x = layers.BatchNormalization()(x)
-    for i, factor in enumerate(BLOCKS):
-        x = layers.ReLU()(layers.BatchNormalization()(_conv(width * factor)(x)))
-        if factor == BLOCKS[-1]:
-            return _conv(width * factor, name=last_name)(x)
-        x = _conv(width * factor)(x)
+    for i, n in enumerate(filters):
+        x = layers.ReLU()(layers.BatchNormalization()(_conv(n)(x)))
+        if i == len(filters) - 1:
+            return _conv(n, name=last_name)(x)
+        x = _conv(n)(x)
         if swap_first and i == 0:  # the published image network has ReLU before BN here, and only here
             x = layers.BatchNormalization()(layers.ReLU()(x))
         else:

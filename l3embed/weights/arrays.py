@@ -44,7 +44,7 @@ def read(path: Path) -> WeightFile:
             return WeightFile(*hdf5.read(data))
         if data.startswith(checkpoint.SIGNATURES):
             return _from_torchopenl3(checkpoint.state_dict(data))
-        raise ValueError(_what_is(data))
+        raise ValueError(what_is(data))
     except MissingExtraError:
         raise
     except (OSError, EOFError, zlib.error, LookupError, AttributeError, TypeError, ValueError, RuntimeError,
@@ -52,7 +52,8 @@ def read(path: Path) -> WeightFile:
         raise WeightsError(f"{path}: is not a weight file that l3embed can read ({reason(error)})") from error
 
 
-def _what_is(data: bytes) -> str:
+def what_is(data: bytes, otherwise: str = "neither HDF5 nor a PyTorch checkpoint") -> str:
+    """What a file of an unknown kind seems to be."""
     start = data.lstrip()[:40].lower()
     if not start:
         return "it is empty"
@@ -60,7 +61,7 @@ def _what_is(data: bytes) -> str:
         return "it is a web page"
     if start.startswith(b"version https://git-lfs"):
         return "it is Git LFS's pointer to the file, not the file"
-    return "it is neither HDF5 nor a PyTorch checkpoint"
+    return f"it is {otherwise}"
 
 
 def _from_torchopenl3(state: dict[str, np.ndarray]) -> WeightFile:

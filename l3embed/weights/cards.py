@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from ..errors import UsageError, WeightsError
-from ..spec import Model, Network, front_end_of
+from ..spec import Model, Network, cutting_of, front_end_of
 from .files import check, sha256
 
 DEFAULT = "l3-small-1"
@@ -64,7 +64,10 @@ def card(name: str | os.PathLike | None = None) -> Card:
         path = cards[0]
     elif path.suffix != ".toml":
         if name not in available():
-            raise UsageError(f"unknown model {name!r}: expected one of {', '.join(available())}, or the path of a card")
+            raise UsageError(
+                f"unknown model {name!r}: expected one of {', '.join(available())}, a name that "
+                "'l3embed models list' prints, or the path of a card"
+            )
         path = shipped_folder() / f"{name}.toml"
     return read(path)
 
@@ -72,13 +75,13 @@ def card(name: str | os.PathLike | None = None) -> Card:
 def read(path: Path) -> Card:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        network = {**table["network"], "pool": tuple(table["network"]["pool"])}
         model = Model(
             table["name"],
             front_end_of(table["front_end"]),
-            Network(**{f.name: network[f.name] for f in fields(Network)}),
+            Network(**{**table["network"], "pool": tuple(table["network"]["pool"])}),
             table["dim"],
             table["files"]["weights"]["sha256"],
+            cutting_of(table.get("cutting", {})),
         )
     except OSError as error:
         raise WeightsError(f"{path}: the model card cannot be read ({error.strerror})") from error

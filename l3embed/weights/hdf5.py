@@ -42,6 +42,21 @@ def read(data: bytes) -> tuple[list[np.ndarray], int | None, np.ndarray | None]:
     return list(itertools.chain(*layers.values())), n_fft, bank
 
 
+def read_named(data: bytes) -> dict[str, np.ndarray]:
+    """All arrays of a file by their paths, which walk through nested groups; ``model_weights/`` and ``:0`` left out."""
+    found = {}
+
+    def visit(path, item):
+        if hasattr(item, "dtype") and not path.startswith("optimizer_weights/"):
+            found[path.removeprefix("model_weights/").removesuffix(":0")] = _array(item)
+
+    with _h5py().File(io.BytesIO(data), "r") as file:
+        file.visititems(visit)
+    if not found:
+        raise ValueError("it holds no arrays")
+    return found
+
+
 def _n_fft(arrays: list[np.ndarray]) -> int | None:
     """The FFT size, if these are the arrays of a front end."""
     shape = arrays[0].shape if arrays else ()

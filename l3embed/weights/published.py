@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import UsageError, WeightsError, reason
-from ..spec import Published, openl3_model, published
-from .cache import cache_folder
+from ..errors import WeightsError, reason
+from ..spec import Published, openl3_model, plain, published
+from ..zoo import File
+from .fetch import at_hand as in_cache
+from .fetch import place, url
 from .files import blob
 
 URL = "https://github.com/marl/openl3/raw/models/"
@@ -60,11 +61,18 @@ def about(name: str) -> dict:
     """What a card would say of a published model."""
     which = published(name)
     has_mel = which.modality == "audio" and which.representation != "linear"
-    model = asdict(openl3_model(name, TRAINED_WITH if has_mel else None))
+    model = plain(openl3_model(name, TRAINED_WITH if has_mel else None))
     front_end = {key: value for key, value in model["front_end"].items() if value is not None}
-    files = {"url": url(which), "git_blob_sha1": BLOBS[which.file], "file": str(place(which)), "state": state(which)}
+    files = {"url": url(file_of(which)), "git_blob_sha1": BLOBS[which.file], "file": str(place(file_of(which))),
+             "state": state(which)}  # fmt: skip
     return {"name": name, "dim": which.dim, "description": describe(which), "licence": LICENCE, "front_end": front_end,
             "network": model["network"], "files": files}  # fmt: skip
+
+
+def file_of(which: Published) -> File:
+    """Its file, as it is published."""
+    name = f"{which.file}{SUFFIX}"
+    return File("openl3", name, URL + name, f"git:{BLOBS[which.file]}")
 
 
 def describe(which: Published) -> str:
@@ -73,23 +81,7 @@ def describe(which: Published) -> str:
 
 def state(which: Published) -> str:
     """Whether its file is in the cache folder; what is in it is seen when it is used."""
-    return "at hand" if any(path.exists() for path in (place(which), *_unpacked(which))) else "not fetched"
-
-
-def url(which: Published) -> str:
-    """Where the file is fetched from: the mirror in L3EMBED_MIRROR (an http or https address), or OpenL3's repository.
-
-    Raises UsageError for a mirror that is no such address.
-    """
-    base = os.environ.get("L3EMBED_MIRROR") or URL
-    if not re.match(r"https?://[^/]", base):
-        raise UsageError(f"L3EMBED_MIRROR must begin with http:// or https://. Received: {base!r}")
-    return f"{base.rstrip('/')}/{which.file}{SUFFIX}"
-
-
-def place(which: Published) -> Path:
-    """Where the fetched file lies in the cache folder, and where it can be put by hand."""
-    return cache_folder() / "openl3" / f"{which.file}{SUFFIX}"
+    return "at hand" if any(path.exists() for path in (place(file_of(which)), *_unpacked(which))) else "not fetched"
 
 
 def at_hand(which: Published) -> Path | None:
@@ -97,21 +89,12 @@ def at_hand(which: Published) -> Path | None:
 
     Raises WeightsError for a file that is not what its name says; of an unpacked one nobody knows the hash.
     """
-    packed = place(which)
-    if packed.exists():
-        found = _blob(packed)
-        if found != BLOBS[which.file]:
-            raise WeightsError(
-                f"{packed}: is damaged or another file (git blob SHA-1 {found[:12]}..., published: "
-                f"{BLOBS[which.file][:12]}...): delete it, and it will be fetched"
-            )
-        return packed
-    return next((path for path in _unpacked(which) if path.exists()), None)
+    return in_cache(file_of(which)) or next((path for path in _unpacked(which) if path.exists()), None)
 
 
 def _unpacked(which: Published) -> list[Path]:
     names = (which.file, which.file.removesuffix(f"-{which.version}"))
-    return [place(which).with_name(f"{name}.h5") for name in names]
+    return [place(file_of(which)).with_name(f"{name}.h5") for name in names]
 
 
 def identify(path: Path, sha256: str) -> str | None:

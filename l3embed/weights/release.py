@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WeightsError
-from ..spec import Model
+from ..spec import Cutting, Model, plain
 from .arrays import read_arrays, write_arrays
 from .cards import Card, enter, write
 from .files import sha256
@@ -73,10 +73,18 @@ def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{model.name}.h5"
     write_arrays(file, arrays, dtype)
-    front_end = {k: v for k, v in asdict(model.front_end).items() if v is not None}
-    table = {"name": model.name, "dim": model.dim, **about, "front_end": front_end, "network": asdict(model.network)}
+    table = {"name": model.name, "dim": model.dim, **about, **records(model)}
     table["files"] = {"weights": {"file": file.name, "sha256": sha256(file)}}
     return add_graph(write(folder / f"{model.name}.toml", table))
+
+
+def records(model: Model) -> dict:
+    """The tables of a card that a model's records are read from again."""
+    tables = {"front_end": {k: v for k, v in plain(model.front_end).items() if v is not None},
+              "network": plain(model.network)}  # fmt: skip
+    if model.cutting != Cutting():
+        tables["cutting"] = {**asdict(model.cutting), "hop_s": model.cutting.hop_s or 0}
+    return tables
 
 
 def add_graph(card: Card) -> Card:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import tempfile
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
+from .. import zoo
 from ..errors import UsageError, WeightsError, reason
 from ..frontend import mel_filterbank
-from ..spec import Model, Published, digest, l3_front_end, openl3_model, published
+from ..spec import Model, Published, digest, l3_front_end, openl3_model, plain, published
+from . import tfcheckpoint
 from .arrays import WeightFile, read
 from .cache import alone, cache_folder
 from .cards import Card, card
 from .cards import read as read_card
 from .fetch import fetch
 from .files import sha256
-from .published import TRAINED_WITH, differs, identify, is_published
+from .published import TRAINED_WITH, at_hand, differs, file_of, identify, is_published
 from .release import build, release, set_arrays
+from .tensors import read as read_tensors
 
 log = logging.getLogger("l3embed")
 GRAPH = 2  # version of the conversion: what lies in the cache of another one is made anew
@@ -30,25 +36,67 @@ TRAINED = (TRAINED_WITH, "training")
 
 
 def find(name=None, file=None, front_end=None) -> Card:
-    """The card of a model: shipped, published (openl3-...), or at a path; with weights from `file` where given.
+    """The card of a model: shipped, published, or at a path; with weights from `file` (several: a list) where given.
 
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
-    if file is not None and (not isinstance(file, str | os.PathLike) or file == ""):
-        raise UsageError(f"weights are given as the path of a file. Received: {file!r}")
+    _check_files(file)
     if is_published(name):
         return _find_published(str(name), file, front_end)
-    found = card(name)
-    if front_end not in (None, found.model.front_end.name):
-        raise UsageError(f"{found.model.name} has one front end, {found.model.front_end.name}. Received: {front_end!r}")
+    entry = zoo.find(name)
+    found = None if entry else card(name)
+    model = entry.model if entry else found.model
+    if front_end not in (None, model.front_end.name):
+        raise UsageError(f"{model.name} has one front end, {model.front_end.name}. Received: {front_end!r}")
+    if entry:
+        return _find_entry(entry, file)
     return found if file is None else with_file(found.model, file)
+
+
+def _check_files(file) -> None:
+    files = file if isinstance(file, list | tuple) else [file]
+    if file is not None and (not files or not all(isinstance(f, str | os.PathLike) and f != "" for f in files)):
+        raise UsageError(f"weights are given as the path of a file, or several in a list. Received: {file!r}")
+
+
+def _find_entry(entry: zoo.Entry, file) -> Card:
+    """The card of a published model beside OpenL3's, from files as they are published."""
+    paths = _files_of(entry, file)
+    about = {"description": entry.description, "licence": entry.licence, "origin": {}}
+
+    def make(folder: Path) -> None:
+        if entry.arrays is None:
+            _convert(entry.model, paths[0], folder, "", about)
+            return
+        tensors, labels = read_tensors(paths)
+        try:
+            network = entry.network(tensors, entry.model) if entry.network else entry.model.network
+            model = replace(entry.model, network=network)
+            arrays = entry.arrays(tensors, model)
+        except ValueError as error:
+            raise WeightsError(f"{paths[0]}: is no weight file of {entry.name} ({error})") from error
+        set_arrays(build(model), arrays, paths[0])
+        _release(model, arrays, folder, {**about, "classes": labels} if labels else about)
+
+    return _converted(entry.model, [part for path in paths for part in tfcheckpoint.files(path)], make)
+
+
+def _files_of(entry: zoo.Entry, file) -> list[Path]:
+    """Where the files of a model lie: as named, in the folder that was named, beside the first one, or fetched."""
+    named = [Path(f) for f in (file if isinstance(file, list | tuple) else [] if file is None else [file])]
+    if len(named) == 1 and named[0].is_dir():
+        named = [named[0] / known.name for known in entry.files]
+    for known in entry.files[len(named) :]:
+        beside = named[0].with_name(known.name) if named else None
+        named.append(beside if beside and beside.exists() else fetch(known))
+    return named
 
 
 def _find_published(name: str, file, front_end: str | None) -> Card:
     which = published(name)
     model = openl3_model(name, front_end)
     if file is None:
-        file = fetch(which)
+        file = fetch_published(which)
     elif other := differs(which, os.path.basename(file)):
         log.warning("%s: its name says that it is of another model than %s: %s", file, name, other)
     found = with_file(model, file, which)
@@ -76,19 +124,35 @@ def _with_front_end(found: Card, which: Published, named: str | None, file) -> C
 
 def with_file(model: Model, file: str | os.PathLike, which: Published | None = None) -> Card:
     """The card of a model (the published one `which`) with weights from a file: converted once, then cached."""
+    if isinstance(file, list | tuple):
+        raise UsageError(f"{model.name} takes one weight file. Received: {len(file)}")
     path = Path(file)
-    try:
-        identity = sha256(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({reason(error)}): give the path of a weight file") from error
-    kind = digest({**asdict(model.network), "graph": GRAPH})
+    return _converted(model, [path], lambda folder: _convert(model, path, folder, _origin(which, path, sha256(path))))
+
+
+def _converted(model: Model, paths: list[Path], make: Callable[[Path], None]) -> Card:
+    """What `make` writes into a folder from these files: made once, then cached under their hash."""
+    identity = _identity(paths)
+    kind = digest({**plain(model.network), "graph": GRAPH})
     folder = cache_folder() / f"{model.name}-{identity[:16]}-{kind}"
     if not (folder / f"{model.name}.toml").exists():
         with alone(folder.parent):
             if not folder.exists():
-                _convert(model, path, folder, _origin(which, path, identity))
+                make(folder)
     found = read_card(folder / f"{model.name}.toml")
-    return replace(found, model=replace(found.model, front_end=model.front_end, weights_sha256=identity))
+    changed = {"front_end": model.front_end, "weights_sha256": identity, "cutting": model.cutting, "auto": model.auto}
+    return replace(found, model=replace(found.model, **changed))
+
+
+def _identity(paths: list[Path]) -> str:
+    """SHA-256 of a file; of several, that of their hashes."""
+    hashes = []
+    for path in paths:
+        try:
+            hashes.append(sha256(path))
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read ({reason(error)}): give the path of a weight file") from error
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _origin(which: Published | None, path: Path, identity: str) -> str:
@@ -99,14 +163,18 @@ def _origin(which: Published | None, path: Path, identity: str) -> str:
     return origin
 
 
-def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
+def _convert(model: Model, path: Path, folder: Path, origin: str, about: Mapping = MappingProxyType({})) -> None:
     weights = read(path)
     if model.modality == "audio":
         _check_front_end(model, weights, path)
     set_arrays(build(model), weights.arrays, path)
-    about = {"origin": {"published": origin, "front_end": _trained_with(model, weights, origin)}}
+    origins = {"published": origin, "front_end": _trained_with(model, weights, origin)}
+    _release(model, weights.arrays, folder, {**about, "origin": origins})
+
+
+def _release(model: Model, arrays: list, folder: Path, about: dict) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        release(model, weights.arrays, Path(temporary) / folder.name, about, "float32")
+        release(model, arrays, Path(temporary) / folder.name, about, "float32")
         with contextlib.suppress(OSError):  # another process was faster: the same files
             os.rename(Path(temporary) / folder.name, folder)
 
@@ -128,10 +196,15 @@ def _check_front_end(model: Model, weights: WeightFile, path: Path) -> None:
 
 def _trained_with(model: Model, weights: WeightFile, origin: str) -> str:
     """A name in TRAINED, "other" for an unknown filterbank, "" where nothing tells."""
-    if weights.filterbank is None:
+    if weights.filterbank is None or model.network.family != "l3":
         return TRAINED_WITH if origin else ""
     for name in TRAINED:
         known = mel_filterbank(l3_front_end(f"mel{model.front_end.n_mels}", name)).T
         if np.allclose(weights.filterbank, known, rtol=0, atol=1e-5 * known.max()):
             return name
     return "other"
+
+
+def fetch_published(which: Published) -> Path:
+    """OpenL3's weight file: at hand, packed or unpacked, or fetched."""
+    return at_hand(which) or fetch(file_of(which))

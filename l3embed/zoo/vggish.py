@@ -1,0 +1,71 @@
+"""VGGish (Hershey et al. 2017; tensorflow/models, research/audioset/vggish): 128 numbers for each 0.96 s.
+
+The release of 2017 had a ReLU after the last layer, the present one (tensorflow/models#9080) has not; both are of the
+same checkpoint. AudioSet's own features are after PCA and 8-bit quantisation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..spec import Cutting, FrontEnd, Model, Network
+from . import Entry, File, take
+
+LICENCE = "Apache-2.0 (code and weights)"
+URL = "https://storage.googleapis.com/audioset/"
+CHECKPOINT = File("vggish", "vggish_model.ckpt", URL + "vggish_model.ckpt")
+PCA = File(
+    "vggish",
+    "vggish_pca_params.npz",
+    URL + "vggish_pca_params.npz",
+    "sha256:4d878af3e306defbfb37095365aa7e5a6cecb86bad13e859e626151c4e6a8b9d",
+)
+# Examples of 96 frames, 0.96 s apart, incomplete ones dropped. The last frame ends 15 ms after the next example begins.
+CUTTING = Cutting(hop_s=0.96, center=False, end="drop")
+LAYERS = (
+    "conv1", "conv2", "conv3/conv3_1", "conv3/conv3_2", "conv4/conv4_1", "conv4/conv4_2", "fc1/fc1_1", "fc1/fc1_2",
+    "fc2",
+)  # fmt: skip
+OUTPUTS = {  # suffix of the name -> (layer, numbers, what it is)
+    "": ("", 128, "128 numbers before PCA"),
+    "-relu": ("relu", 128, "128 numbers before PCA, after the ReLU of the release of 2017"),
+    "-pca": ("pca", 128, "128 numbers after PCA and quantisation, whole numbers from 0 to 255"),
+    "-relu-pca": ("relu-pca", 128, "128 numbers after the ReLU of 2017, PCA and quantisation"),
+    "-4096": ("fc1_2", 4096, "second dense layer, after ReLU"),
+    "-12288": ("pool4", 12_288, "last maps (time, mel, channel), flattened"),
+}
+
+
+def front_end(name: str = "vggish", offset: float = 0.01) -> FrontEnd:
+    """vggish_input.py and mel_features.py: frames of 25 ms every 10 ms, 64 mel bands of magnitudes, ln(mel + 0.01)."""
+    return FrontEnd(
+        name, 1, rate_hz=16_000, window_samples=15_600, n_fft=512, hop_samples=160, pad_samples=(0, 0), n_mels=64,
+        mel_scale="htk", mel_norm="none", mel_of="magnitude", amin=offset, range_db=None, frame_samples=400,
+        f_min_hz=125.0, f_max_hz=7500.0, triangles="mel", log="ln", layout="time-frequency",
+    )  # fmt: skip
+
+
+def entries() -> list[Entry]:
+    return [
+        Entry(
+            Model(f"vggish{suffix}", front_end(), Network("vggish", 64, (), output=output), dim, "", CUTTING,
+                  # whitening multiplies small components, and with them what bf16 rounds off, up to 45 times
+                  "f32" if "pca" in output else "bf16"),
+            f"VGGish, {what}", LICENCE, (CHECKPOINT, PCA) if "pca" in output else (CHECKPOINT,), arrays,
+        ) for suffix, (output, dim, what) in OUTPUTS.items()
+    ]  # fmt: skip
+
+
+def arrays(tensors, model: Model) -> list[np.ndarray]:
+    """From the checkpoint's variables, ``vggish/conv1/weights`` ..., and the PCA file's two arrays."""
+    found = take(tensors, [f"vggish/{layer}/{kind}" for layer in LAYERS for kind in ("weights", "biases")], _is_pca)
+    n = {"pool4": 6, "fc1_2": 8}.get(model.network.output, 9)
+    found = found[: 2 * n]
+    if "pca" not in model.network.output:
+        return found
+    vectors, means = take(tensors, ["pca_eigen_vectors", "pca_means"], lambda name: not _is_pca(name))
+    return [*found, vectors.T, means.reshape(-1)]
+
+
+def _is_pca(name: str) -> bool:
+    return name.startswith("pca_")
