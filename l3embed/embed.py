@@ -65,7 +65,8 @@ class EmbeddingModel(engine.Loaded):
     def _whole(self, lead: int) -> Framing:
         if lead:
             raise UsageError(f"{self.name} takes a recording as one window, which cannot be centred: give a hop")
-        cutting, window = self.spec.cutting, self.spec.front_end.window_samples
+        cutting = self.spec.cutting
+        window = cutting.most_samples or self.spec.front_end.window_samples
         return Framing(
             window, cutting.frame_samples or window, whole=True, least=cutting.least_samples, repeats=cutting.repeats,
             frames=cutting.frame_samples > 0,

@@ -142,8 +142,9 @@ class Cutting:
     center: bool = True  # whether half a window of zeros precedes the recording
     end: str = "cover"  # the last window reaches beyond the end ("cover"), or incomplete windows are dropped ("drop")
     # Where a recording is one window: it is made up to `least` with zeros, or, where it `repeats`, with itself, and cut
-    # into pieces of `window_samples` if it is longer; a vector stands for all of a piece, or for `frame` samples of it.
+    # into pieces of `most` if it is longer; a vector stands for all of a piece, or for `frame` samples of it.
     least_samples: int = 0
+    most_samples: int = 0  # 0: the front end's window, which otherwise is that of a hop
     repeats: bool = False
     frame_samples: int = 0
 

@@ -12,6 +12,9 @@ FAMILIES = {
     "edgel3": "edgel3",
     "vggish": "vggish",
     "yamnet": "yamnet",
+    "panns": "panns",
+    "soundnet": "soundnet",
+    "imagenet": "imagenet",
 }  # family -> module of this folder
 
 

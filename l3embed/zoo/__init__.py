@@ -15,7 +15,7 @@ import numpy as np
 
 from ..spec import Model, Network
 
-FAMILIES = ("edgel3", "vggish", "yamnet")  # modules of this folder
+FAMILIES = ("edgel3", "vggish", "yamnet", "panns", "soundnet", "imagenet")  # modules of this folder
 
 
 @dataclass(frozen=True)
