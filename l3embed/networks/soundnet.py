@@ -12,7 +12,7 @@ from keras import layers, ops
 from ..spec import Network, Waveform
 
 EPSILON = 1e-5
-# (filters in units of the width, kernel, pool behind it) of conv1 to conv7: stride 2, half a kernel of zeros at each end
+# (filters in units of the width, kernel, pool behind it) of conv1 to conv7: stride 2, half a kernel of zeros a side
 CONVOLUTIONS = ((1, 64, 8), (2, 32, 8), (4, 16, 1), (8, 8, 1), (16, 4, 4), (32, 4, 1), (64, 4, 1))
 HEADS = {"objects": ("conv8", 1000), "scenes": ("conv8_2", 401)}  # ImageNet's and Places'
 
@@ -20,15 +20,15 @@ HEADS = {"objects": ("conv8", 1000), "scenes": ("conv8_2", 401)}  # ImageNet's a
 def audio_network(front_end: Waveform, network: Network) -> keras.Model:
     """Waveform (N, samples, 1, 1) in [-256, 256] -> `network.output`.
 
-    That is a layer, (N, T, D): "conv5" and "conv7" after their ReLU, "pool5", "objects" or "scenes" as probabilities;
-    with "-mean" or "-max" behind it over time, (N, D). Trainable parameters: 2,874,320 up to conv7, 8,193,000 and
-    3,285,393 in the two heads.
+    That is a layer, (N, T, D): "conv5" and "conv7" after their ReLU, or "pool5"; with "-mean" or "-max" behind it over
+    time, (N, D). "objects" and "scenes" are probabilities, the mean over time (N, D). Trainable parameters: 2,874,320
+    up to conv7, 8,193,000 and 3,285,393 in the two heads.
     """
     layer, _, pooling = network.output.partition("-")
     inputs = keras.Input((None, 1, 1), name="waveform")
     x = _trunk(inputs, network.width, layer)
     if layer in HEADS:
-        x = _head(x, layer)
+        x, pooling = _head(x, layer), "mean"
     x = layers.Reshape((-1, x.shape[-1]))(x)
     if pooling:
         x = (ops.mean if pooling == "mean" else ops.max)(x, axis=1)

@@ -22,8 +22,8 @@ def read(paths: Iterable[Path]) -> tuple[dict[str, np.ndarray], list[str]]:
     """What the files of a model hold together: (name -> array, labels of its classes where a file has them).
 
     HDF5, PyTorch's checkpoints, TensorFlow's (both formats), TensorFlow Lite, NumPy's ``.npz`` without pickles and
-    ``.npy`` of a dictionary of arrays; and a class map (``.csv`` with a column display_name). Raises WeightsError for anything else, damaged files, two arrays of
-    one name, and NaN or infinity.
+    ``.npy`` of a dictionary of arrays; and a class map (``.csv`` with a column display_name). Raises WeightsError for
+    anything else, damaged files, two arrays of one name, and NaN or infinity.
     """
     tensors: dict[str, np.ndarray] = {}
     labels: list[str] = []

@@ -25,13 +25,13 @@ REMARKS = (
     "port: put it there by hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, "
     "but its batch normalisation was never converted. Channels are averaged; the authors took the first one."
 )
-# layer -> (numbers, samples from one step to the next, what it is)
+# layer -> (numbers, samples from one step to the next or 0 for the mean over time, what it is)
 LAYERS = {
     "conv5": (256, 2048, "fifth convolution after ReLU"),
     "pool5": (256, 8192, "fifth convolution after pooling, which its authors classified sounds with"),
     "conv7": (1024, 32_768, "seventh convolution after ReLU, its authors' default"),
-    "objects": (1000, 65_536, "probabilities of ImageNet's classes"),
-    "scenes": (401, 65_536, "probabilities of Places2's classes"),
+    "objects": (1000, 0, "probabilities of ImageNet's classes"),
+    "scenes": (401, 0, "probabilities of Places2's classes"),
 }
 HEADS = {"objects": "conv8", "scenes": "conv8_2"}
 WHOLE = 41 * 32_768  # samples, 60.9 s
@@ -53,7 +53,8 @@ def _entry(output: str) -> Entry:
                   frame_samples=0 if pooling else step)  # fmt: skip
     network = Network("soundnet", 16, (), output=output)
     model = Model(f"soundnet-{output}", fe, network, dim, "", cut, "f32")
-    about = f"SoundNet, {what}, {pooling or f'every {step / RATE_HZ:.3g} s'}, {dim} numbers"
+    over_time = pooling or (f"every {step / RATE_HZ:.3g} s" if step else "mean")
+    about = f"SoundNet, {what}, {over_time}, {dim} numbers"
     return Entry(model, about, LICENCE, (File("soundnet", "sound8.npy"),), arrays, remarks=REMARKS)
 
 
