@@ -138,6 +138,11 @@ class Loaded:
         """Numbers in a vector."""
         return self.spec.dim
 
+    @property
+    def classes(self) -> list[str] | None:
+        """What the numbers of a vector are the scores of, where they are scores and the model's files name them."""
+        return self.card.table.get("classes")
+
 
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
     """Pass a stream of spectrograms through an engine in full batches, across owners, in order.

@@ -76,7 +76,7 @@ def _find_entry(entry: zoo.Entry, file) -> Card:
         except ValueError as error:
             raise WeightsError(f"{paths[0]}: is no weight file of {entry.name} ({error})") from error
         set_arrays(build(model), arrays, paths[0])
-        _release(model, arrays, folder, {**about, "classes": labels} if labels else about)
+        _release(model, arrays, folder, {**about, "classes": labels} if len(labels) == model.dim else about)
 
     return _converted(entry.model, [part for path in paths for part in tfcheckpoint.files(path)], make)
 
