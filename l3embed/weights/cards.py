@@ -81,7 +81,7 @@ def read(path: Path) -> Card:
             front_end_of(table["front_end"]),
             Network(**{**table["network"], "pool": tuple(table["network"]["pool"])}),
             table["dim"],
-            table["files"]["weights"]["sha256"],
+            table.get("sha256") or table["files"]["weights"]["sha256"],
             cutting_of(table.get("cutting", {})),
         )
     except OSError as error:

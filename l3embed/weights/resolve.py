@@ -18,7 +18,7 @@ from .. import zoo
 from ..errors import UsageError, WeightsError, reason
 from ..frontend import mel_filterbank
 from ..spec import Model, Published, digest, l3_front_end, openl3_model, plain, published
-from . import tfcheckpoint
+from . import own, tfcheckpoint
 from .arrays import WeightFile, read
 from .cache import alone, cache_folder
 from .cards import Card, card
@@ -41,6 +41,10 @@ def find(name=None, file=None, front_end=None) -> Card:
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
     _check_files(file)
+    if own.is_own(name):
+        if file is not None or front_end is not None:
+            raise UsageError(f"{name}: is a model whole: its weights are in it, its front end in its card")
+        return own.find(name)
     if is_published(name):
         return _find_published(str(name), file, front_end)
     entry = zoo.find(name)
