@@ -39,7 +39,7 @@ class Engine(abc.ABC):
             raise UsageError(f"batch must be at least 1, a whole number. Received: {batch!r}")
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
-        self.card, self.batch = card, batch or self.usual_batch
+        self.card, self.batch = card, card.table.get("largest_batch") or batch or self.usual_batch
         exact = precision == "auto" and card.model.auto == "f32"
         self.precision = self.resolve("f32" if exact else precision)
 
@@ -137,6 +137,11 @@ class Loaded:
     def dim(self) -> int:
         """Numbers in a vector."""
         return self.spec.dim
+
+    @property
+    def classes(self) -> list[str] | None:
+        """What the numbers of a vector are the scores of, where they are scores and the model's files name them."""
+        return self.card.table.get("classes")
 
 
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:

@@ -24,6 +24,8 @@ class KerasEngine(Engine):
     can_share = True
 
     def __init__(self, card: Card, *, precision: str = "auto", batch: int | None = None):
+        if "weights" not in card.table["files"]:
+            raise UsageError(f"{card.model.name}: is a graph and no Keras network: it runs on the processor (cpu) only")
         self._on_gpu = bool(gpus())
         self.usual_batch = 256 if self._on_gpu else 16
         super().__init__(card, precision=precision, batch=batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -80,7 +81,7 @@ def read(path: Path) -> Card:
             front_end_of(table["front_end"]),
             Network(**{**table["network"], "pool": tuple(table["network"]["pool"])}),
             table["dim"],
-            table["files"]["weights"]["sha256"],
+            table.get("sha256") or table["files"]["weights"]["sha256"],
             cutting_of(table.get("cutting", {})),
         )
     except OSError as error:
@@ -107,9 +108,10 @@ def enter(card: Card, files: dict[str, Path], **tables: dict) -> Card:
 
 def toml(table: dict, prefix: str = "") -> str:
     """TOML text of plain values (strings, numbers, booleans, lists, nested tables)."""
-    plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    named = {k if re.fullmatch(r"[\w-]+", k, re.ASCII) else json.dumps(k): v for k, v in table.items()}
+    plain = {k: v for k, v in named.items() if not isinstance(v, dict)}
     text = "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in plain.items())
-    for key, value in table.items():
+    for key, value in named.items():
         if isinstance(value, dict):
             text += f"\n[{prefix}{key}]\n" + toml(value, f"{prefix}{key}.")
     return text

@@ -96,15 +96,23 @@ def add_graph(card: Card) -> Card:
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.
     """
     folder, name = card.path.parent, card.model.name
-    code = "import sys; from l3embed import weights; weights.convert(weights.card(sys.argv[1]), sys.argv[2])"
+    code = "from l3embed import weights; (lambda path, graph: weights.convert(weights.card(path), graph))"
+    in_tensorflow(code, [str(card.path), str(folder / f"{name}.xml")], card.path)
+    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
+
+
+def in_tensorflow(function: str, arguments: list[str], whose: Path) -> None:
+    """Call a function, named by code that ends in it, in a process of its own on Keras' TensorFlow backend.
+
+    Raises WeightsError, on behalf of the file `whose`, where that fails.
+    """
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    command = [sys.executable, "-c", code, str(card.path), str(folder / f"{name}.xml")]
+    command = [sys.executable, "-c", f"import sys; {function}(*sys.argv[1:])", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise WeightsError(f"{card.path}: its graph cannot be made: {last}")
-    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
+        raise WeightsError(f"{whose}: its graph cannot be made: {last}")
 
 
 def convert(card: Card, path: str) -> None:

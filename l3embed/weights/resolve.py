@@ -18,7 +18,7 @@ from .. import zoo
 from ..errors import UsageError, WeightsError, reason
 from ..frontend import mel_filterbank
 from ..spec import Model, Published, digest, l3_front_end, openl3_model, plain, published
-from . import tfcheckpoint
+from . import own, tfcheckpoint
 from .arrays import WeightFile, read
 from .cache import alone, cache_folder
 from .cards import Card, card
@@ -41,6 +41,10 @@ def find(name=None, file=None, front_end=None) -> Card:
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
     _check_files(file)
+    if own.is_own(name):
+        if file is not None or front_end is not None:
+            raise UsageError(f"{name}: is a model whole: its weights are in it, its front end in its card")
+        return own.find(name)
     if is_published(name):
         return _find_published(str(name), file, front_end)
     entry = zoo.find(name)
@@ -76,7 +80,7 @@ def _find_entry(entry: zoo.Entry, file) -> Card:
         except ValueError as error:
             raise WeightsError(f"{paths[0]}: is no weight file of {entry.name} ({error})") from error
         set_arrays(build(model), arrays, paths[0])
-        _release(model, arrays, folder, {**about, "classes": labels} if labels else about)
+        _release(model, arrays, folder, {**about, "classes": labels} if len(labels) == model.dim else about)
 
     return _converted(entry.model, [part for path in paths for part in tfcheckpoint.files(path)], make)
 
