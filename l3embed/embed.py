@@ -165,7 +165,7 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Ite
     def rows():
         for job in jobs:
             try:
-                for signal, starts, n in chunks(job.blocks(front_end.rate_hz), framing):
+                for signal, starts, n in chunks(job.blocks(front_end.rate_hz, front_end.mix), framing):
                     job.n_wanted += n
                     if framing.shared or framing.whole:  # one spectrogram, of all that is in the signal
                         yield job, spectrograms(signal, starts[:1], replace(front_end, window_samples=len(signal)))
@@ -204,8 +204,9 @@ class _ArrayJob(Job, engine.Collecting):
         )
         self.audio, self.sample_rate = audio, sample_rate
 
-    def blocks(self, rate_hz: int):
+    def blocks(self, rate_hz: int, mix: str):
         with self._open(rate_hz) as recording:
+            recording.mix = mix
             yield from recording
             self.warn(oddities(recording))
 

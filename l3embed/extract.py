@@ -139,8 +139,9 @@ class _FileJob(Job):
         self.result: Result | None = None
         self.notes: list[str] = []
 
-    def blocks(self, rate_hz: int):
+    def blocks(self, rate_hz: int, mix: str):
         with decode.open_recording(self.item.recording, rate_hz) as self.recording:
+            self.recording.mix = mix
             self.identity = self.out.identity(self.item)  # before it is read: a change since then shows
             for block in self.recording:
                 yield block

@@ -56,6 +56,7 @@ class FrontEnd:
     relative: bool = _later(True)  # with `range_db`: whether the maximum is subtracted, too
     pad_mode: str = _later("constant")  # or "reflect": what the samples of `pad_samples` are
     layout: str = _later("frequency-time")  # of the network's input, or "time-frequency"
+    mix = "mean"  # no field: of channels; `Waveform` may take another
 
     @property
     def n_frames(self) -> int:

@@ -154,12 +154,16 @@ def chunks(
 
 
 def _pieces(blocks: Iterable[np.ndarray], framing: Framing) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """The whole of a stream as one window, or as consecutive ones of `framing.window` samples and a rest."""
+    """The whole of a stream as one window, or as consecutive ones of `framing.window` samples and a rest.
+
+    The rest is at least half as long, since a vector stands for it as for any other; of frames it may be anything.
+    """
     buffer, buffered, start = [], 0, np.zeros(1, int)
+    at_most = framing.window if framing.frames else framing.window * 3 // 2
     for block in blocks:
         buffer.append(block)
         buffered += len(block)
-        while buffered > framing.window:
+        while buffered > at_most:
             signal = np.concatenate(buffer)
             yield signal[: framing.window], start, 1
             buffer = [signal[framing.window :]]

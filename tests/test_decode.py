@@ -751,3 +751,13 @@ def test_a_size_that_came_round_at_4_gib_is_told(tmp_path):
     os.truncate(path, 44 + n)  # sparse
     sound, recording = read(path)
     assert len(sound) == RATE and "more than 4 GiB: its header counts 1.00 s only" in recording.notes[0]
+
+
+def test_the_first_channel_alone_where_a_model_takes_that(tmp_path):
+    """SoundNet does. Otherwise channels are averaged."""
+    left, right = (0.25 * np.random.default_rng(i).uniform(-1, 1, 4_000).astype(np.float32) for i in (0, 1))
+    both = np.stack([left, right], axis=1)
+    with decode.open_array(both, 8_000, 8_000) as recording:
+        recording.mix = "first"
+        np.testing.assert_array_equal(np.concatenate(list(recording)), left)
+    np.testing.assert_allclose(decode.from_array(both, 8_000, 8_000), both.mean(axis=1), atol=1e-7)

@@ -15,6 +15,7 @@ from l3embed import networks, weights, zoo
 from l3embed.errors import WeightsError
 from l3embed.frontend import mel_filterbank, spectrograms
 from l3embed.weights import resolve, tensors
+from l3embed.windows import Framing, chunks
 from l3embed.zoo import panns
 
 KINDS = tuple(panns.DIMS)
@@ -299,3 +300,25 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(WeightsError, match=re.escape(name)):
             resolve._find_entry(_entry("cnn6", "", WIDTH), tmp_path / name)
+
+
+@pytest.mark.parametrize(("n", "lengths"), [
+    (10, [48]), (100, [100]), (150, [150]), (151, [100, 51]), (400, [100, 100, 100, 100]), (460, [100] * 3 + [100, 60]),
+])  # fmt: skip
+def test_long_recordings_are_taken_in_pieces_none_of_them_a_sliver(n, lengths):
+    sound = np.arange(1, n + 1, dtype=np.float32)
+    blocks = [sound[:37], sound[37:]]
+    pieces = [signal for signal, _, _ in chunks(blocks, Framing(100, 100, whole=True, least=48))]
+    assert [len(p) for p in pieces] == lengths
+    np.testing.assert_array_equal(np.concatenate(pieces)[:n], sound)
+
+
+def test_frames_of_long_recordings_lie_on_one_grid():
+    """As many in a full piece as their times say, and as many pieces as the recording is long."""
+    for kind in KINDS:
+        for model in (_entry(kind, "frames").model, _entry(kind).model):
+            assert model.cutting.most_samples == panns.WHOLE_FRAMES * 320
+        entry = _entry(kind, "frames", WIDTH)
+        n_frames = 1 + panns.WHOLE_FRAMES  # of a piece: both ends are reflected
+        shape = _network(entry).compute_output_shape((1, n_frames, 64, 1))
+        assert shape[1] == entry.model.cutting.most_samples // entry.model.cutting.frame_samples

@@ -103,7 +103,10 @@ class Recording:
     So far: `n_samples` handed out at `rate_hz`, `seconds` read, `peak` the largest absolute sample of the mix before
     resampling (0.0 after the last block: silence), `notes` about a result that is nevertheless valid.
     `expected_s` is the duration that the header promises, None where it does not: good for a progress bar only.
+    `mix` may be set before iterating: "mean" of the channels, or the "first" one.
     """
+
+    mix = "mean"
 
     def __init__(self, reader: Libsndfile | Ffmpeg | _Array, rate_hz: float, source: Source | None = None):
         self.rate_hz, self.n_samples, self.peak, self.notes = rate_hz, 0, 0.0, []
@@ -155,7 +158,8 @@ class Recording:
         while len(block := reader.read(n)):
             self._check_block(block)
             # the mean over channels is OpenL3's mix; float64, because the sum of two floats may not fit a float
-            mono = block[:, 0] if reader.channels == 1 else block.mean(axis=1, dtype=np.float64)
+            one = reader.channels == 1 or self.mix == "first"
+            mono = block[:, 0] if one else block.mean(axis=1, dtype=np.float64)
             mono = np.ascontiguousarray(mono, dtype=np.float32)
             self._n_read += len(mono)
             self.peak = max(self.peak, float(np.abs(mono).max()))

@@ -1,8 +1,8 @@
 """SoundNet of 8 layers (Aytar, Vondrick, Torralba 2016; cvondrick/soundnet), in the layouts of its public ports.
 
-Its input is sound times 256. Short recordings are repeated to ten seconds, as its authors' predictions do; long ones
-are taken a minute at a time. What a layer gives over time is a vector a frame; "-mean" and "-max" are one vector a
-recording.
+Its input is the first channel, times 256. Short recordings are repeated to ten seconds, as its authors' predictions do;
+long ones are taken a minute at a time. What a layer gives over time is a vector a frame; "-mean" and "-max" are one
+vector a recording.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RATE_HZ = 22_050
 REMARKS = (
     "sound8.npy (eborboihuc/SoundNet-tensorflow), sound8.pth (smallflyingpig/SoundNet_Pytorch), or the .h5 of a Keras "
     "port: put it there by hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, "
-    "but its batch normalisation was never converted. Channels are averaged; the authors took the first one."
+    "but its batch normalisation was never converted."
 )
 # layer -> (numbers, samples from one step to the next or 0 for the mean over time, what it is)
 LAYERS = {
@@ -48,7 +48,7 @@ def _entry(output: str) -> Entry:
     dim, step, what = LAYERS[layer]
     # the heads see 5 s at once, and windows of a hop would be too short for them
     window = RATE_HZ if layer not in HEADS else SHORTEST
-    fe = Waveform("soundnet", 1, RATE_HZ, window, 256.0)
+    fe = Waveform("soundnet", 1, RATE_HZ, window, 256.0, mix="first")
     cut = Cutting(hop_s=None, center=False, least_samples=SHORTEST, most_samples=WHOLE, repeats=True,
                   frame_samples=0 if pooling else step)  # fmt: skip
     network = Network("soundnet", 16, (), output=output)
