@@ -26,7 +26,7 @@ from .cards import read as read_card
 from .fetch import fetch
 from .files import sha256
 from .published import TRAINED_WITH, at_hand, differs, file_of, identify, is_published
-from .release import build, release, set_arrays
+from .release import check_arrays, outline, release
 from .tensors import read as read_tensors
 
 log = logging.getLogger("l3embed")
@@ -79,7 +79,7 @@ def _find_entry(entry: zoo.Entry, file) -> Card:
             arrays = entry.arrays(tensors, model)
         except ValueError as error:
             raise WeightsError(f"{paths[0]}: is no weight file of {entry.name} ({error})") from error
-        set_arrays(build(model), arrays, paths[0])
+        check_arrays(outline(model), arrays, paths[0])
         _release(model, arrays, folder, {**about, "classes": labels} if len(labels) == model.dim else about)
 
     return _converted(entry.model, [part for path in paths for part in tfcheckpoint.files(path)], make)
@@ -171,7 +171,7 @@ def _convert(model: Model, path: Path, folder: Path, origin: str, about: Mapping
     weights = read(path)
     if model.modality == "audio":
         _check_front_end(model, weights, path)
-    set_arrays(build(model), weights.arrays, path)
+    check_arrays(outline(model), weights.arrays, path)
     origins = {"published": origin, "front_end": _trained_with(model, weights, origin)}
     _release(model, weights.arrays, folder, {**about, "origin": origins})
 
