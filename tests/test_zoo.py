@@ -1,5 +1,6 @@
 """Published models beside OpenL3's: sizes, front ends, framing, against their own programs' definitions and outputs."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from l3embed import weights, zoo
 from l3embed.embed import EmbeddingModel
 from l3embed.engine import PlaceholderEngine
-from l3embed.errors import UsageError, WeightsError
+from l3embed.errors import L3EmbedWarning, UsageError, WeightsError
 from l3embed.frontend import mel_filterbank, spectrograms
 from l3embed.spec import Cutting, FrontEnd, Waveform, front_end_of, openl3_model, plain
 
@@ -139,6 +140,7 @@ def _placeholder(model):
 
 
 @pytest.mark.parametrize("n", [1_000, 15_599, 15_600, 15_601, 23_280, 30_959, 30_960, 31_000, 160_000])
+@pytest.mark.filterwarnings("ignore::l3embed.errors.L3EmbedWarning")
 def test_windows_are_counted_as_the_programs_count_them(n):
     sound = np.random.default_rng(0).normal(0, 0.1, n)
     embedding, times = _placeholder(zoo.find("vggish").model).embed(sound, RATE)
@@ -148,6 +150,18 @@ def test_windows_are_counted_as_the_programs_count_them(n):
     embedding, times = _placeholder(zoo.find("yamnet").model).embed(sound, RATE)
     assert len(embedding) == 1 + max(0, -(-(n - 15_600) // 7_680))
     np.testing.assert_allclose(times, 0.48 * np.arange(len(times)))
+
+
+def test_a_sound_too_short_for_the_program_is_said_to_be_so():
+    model = _placeholder(zoo.find("vggish").model)
+    with pytest.warns(
+        L3EmbedWarning, match=r"sound 0: is shorter than the 0\.975 s that the model needs: padded with z"
+    ):
+        model.embed(np.full(15_599, 0.1), RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.embed(np.full(15_600, 0.1), RATE)
+        _placeholder(zoo.find("yamnet").model).embed(np.full(100, 0.1), RATE)
 
 
 def test_hop_and_center_are_the_models_own_until_said_otherwise():
@@ -182,6 +196,7 @@ class _Lengths(PlaceholderEngine):
         return np.full((len(under_way), k, 3), rows, np.float32)
 
 
+@pytest.mark.filterwarnings("ignore::l3embed.errors.L3EmbedWarning")
 def test_a_recording_is_one_window_of_any_length_up_to_the_longest():
     model = EmbeddingModel(replace(weights.card(), model=replace(_clips(least_samples=8_000), dim=3)), _Lengths, "f32")
     for n, rows in ((100, [48]), (8_000, [48]), (24_000, [148]), (32_000, [198]), (72_000, [198, 198, 48])):
