@@ -121,7 +121,7 @@ class EmbeddingModel(engine.Loaded):
             rates = iter(sample_rate)
         else:
             rates = itertools.repeat(sample_rate)
-        jobs = (_ArrayJob(sound, rate, i) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
+        jobs = (_ArrayJob(sound, rate, i, framing) for i, (sound, rate) in enumerate(zip(sounds, rates, strict=False)))
         for job in through(self, jobs, framing):
             yield job.result(framing, self.spec)
 
@@ -198,17 +198,17 @@ class Job:
 class _ArrayJob(Job, engine.Collecting):
     """An array, or the file at a path."""
 
-    def __init__(self, audio, sample_rate, index: int):
+    def __init__(self, audio, sample_rate, index: int, framing: Framing):
         super().__init__(
             f"{os.fspath(audio)}: " if isinstance(audio, str | os.PathLike) else f"sound {index}: ", AudioError
         )
-        self.audio, self.sample_rate = audio, sample_rate
+        self.audio, self.sample_rate, self.framing = audio, sample_rate, framing
 
     def blocks(self, rate_hz: int, mix: str):
         with self._open(rate_hz) as recording:
             recording.mix = mix
             yield from recording
-            self.warn(oddities(recording))
+            self.warn(oddities(recording, self.framing))
 
     def _open(self, rate_hz: int) -> decode.Recording:
         if isinstance(self.audio, str | os.PathLike):
@@ -222,9 +222,12 @@ class _ArrayJob(Job, engine.Collecting):
         return embedding, framing.times(len(embedding), spec.front_end.rate_hz)
 
 
-def oddities(recording) -> list[str]:
+def oddities(recording, framing: Framing) -> list[str]:
     """What is odd about a sound that can be embedded nevertheless."""
     notes = list(recording.notes)
+    if recording.n_samples < framing.needed:
+        made_up = "repeated" if framing.repeats else "padded with zeros"
+        notes.append(f"is shorter than the {framing.needed / recording.rate_hz:.4g} s that the model needs: {made_up}")
     if recording.peak == 0:
         notes.append("all samples are zero")
     if recording.peak > LOUDEST:

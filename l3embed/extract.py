@@ -147,7 +147,7 @@ class _FileJob(Job):
                 yield block
                 if self.tick:
                     self.tick(self.item.source, len(block) / rate_hz, self.recording.expected_s)
-            self.notes = oddities(self.recording)
+            self.notes = oddities(self.recording, self.framing)
 
     def add(self, rows: np.ndarray) -> None:
         if self.result is not None:  # it has failed since

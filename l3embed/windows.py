@@ -98,6 +98,11 @@ class Framing:
         """How many windows a recording has."""
         return count(n_samples - self.drop * (self.hop - 1), self.window, self.hop, self.lead)
 
+    @property
+    def needed(self) -> int:
+        """Samples without which the model's own program gives nothing; 0 where it makes up for what is missing."""
+        return self.least if self.whole else self.window * self.drop
+
     def recipe(self) -> dict:
         """What decides the numbers of an output beside window, hop and lead: nothing, for OpenL3's way."""
         how = {"drop": self.drop, "whole": self.whole, "least": self.least, "repeats": self.repeats,

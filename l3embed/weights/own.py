@@ -229,7 +229,7 @@ def _split(shape: list[int], wanted: tuple[int, ...], path: Path) -> tuple[bool,
 
 
 def _with_output(graph, name: str, path: Path):
-    """The graph with one output: its first one, or the tensor, node or (the last one of a) kind of node of that name."""
+    """The graph with one output: its first one, or the tensor, node or kind of node (the last one) of that name."""
     import openvino
     from openvino import opset13 as ops
 

@@ -33,6 +33,14 @@ def build(model: Model, as_strips: bool = False, policy: str = "float32"):
     return networks.build(make, policy, model.front_end, model.network)
 
 
+def outline(model: Model):
+    """The network without values in its weights, which takes no time: for `check_arrays` and for counting."""
+    from .. import networks
+
+    with networks.keras().StatelessScope(initialize_variables=False):
+        return build(model)
+
+
 def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
     """The card's Keras network (see `build`), weights loaded in order, every shape checked."""
     network = build(card.model, as_strips, policy)
@@ -41,7 +49,13 @@ def load_network(card: Card, as_strips: bool = False, policy: str = "float32"):
 
 
 def set_arrays(network, arrays: list, source) -> None:
-    """Give a network its arrays, in topological order.
+    """Give a network its arrays, in topological order. Raises WeightsError, as `check_arrays`."""
+    check_arrays(network, arrays, source)
+    network.set_weights(arrays)
+
+
+def check_arrays(network, arrays: list, source) -> None:
+    """Whether arrays can be a network's.
 
     Raises WeightsError where count or a shape differs, and for numbers that no training ends with.
     """
@@ -62,7 +76,6 @@ def set_arrays(network, arrays: list, source) -> None:
             raise WeightsError(
                 f"{source}: array {i} is a variance and holds negative numbers: damaged, or out of order?"
             )
-    network.set_weights(arrays)
 
 
 def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:

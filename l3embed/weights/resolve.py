@@ -26,7 +26,7 @@ from .cards import read as read_card
 from .fetch import fetch
 from .files import sha256
 from .published import TRAINED_WITH, at_hand, differs, file_of, identify, is_published
-from .release import build, release, set_arrays
+from .release import check_arrays, outline, release
 from .tensors import read as read_tensors
 
 log = logging.getLogger("l3embed")
@@ -41,13 +41,17 @@ def find(name=None, file=None, front_end=None) -> Card:
     Raises UsageError for unknown names, WeightsError for files that are missing, damaged, or of another network.
     """
     _check_files(file)
+    entry = zoo.find(name)
+    if isinstance(file, list | tuple) and not entry:
+        if len(file) > 1:
+            raise UsageError(f"{name} takes one weight file. Received: {len(file)}")
+        file = file[0]
     if own.is_own(name):
         if file is not None or front_end is not None:
             raise UsageError(f"{name}: is a model whole: its weights are in it, its front end in its card")
         return own.find(name)
     if is_published(name):
         return _find_published(str(name), file, front_end)
-    entry = zoo.find(name)
     found = None if entry else card(name)
     model = entry.model if entry else found.model
     if front_end not in (None, model.front_end.name):
@@ -79,7 +83,7 @@ def _find_entry(entry: zoo.Entry, file) -> Card:
             arrays = entry.arrays(tensors, model)
         except ValueError as error:
             raise WeightsError(f"{paths[0]}: is no weight file of {entry.name} ({error})") from error
-        set_arrays(build(model), arrays, paths[0])
+        check_arrays(outline(model), arrays, paths[0])
         _release(model, arrays, folder, {**about, "classes": labels} if len(labels) == model.dim else about)
 
     return _converted(entry.model, [part for path in paths for part in tfcheckpoint.files(path)], make)
@@ -128,8 +132,6 @@ def _with_front_end(found: Card, which: Published, named: str | None, file) -> C
 
 def with_file(model: Model, file: str | os.PathLike, which: Published | None = None) -> Card:
     """The card of a model (the published one `which`) with weights from a file: converted once, then cached."""
-    if isinstance(file, list | tuple):
-        raise UsageError(f"{model.name} takes one weight file. Received: {len(file)}")
     path = Path(file)
     return _converted(model, [path], lambda folder: _convert(model, path, folder, _origin(which, path, sha256(path))))
 
@@ -171,7 +173,7 @@ def _convert(model: Model, path: Path, folder: Path, origin: str, about: Mapping
     weights = read(path)
     if model.modality == "audio":
         _check_front_end(model, weights, path)
-    set_arrays(build(model), weights.arrays, path)
+    check_arrays(outline(model), weights.arrays, path)
     origins = {"published": origin, "front_end": _trained_with(model, weights, origin)}
     _release(model, weights.arrays, folder, {**about, "origin": origins})
 

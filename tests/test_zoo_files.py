@@ -1,0 +1,307 @@
+"""Weight files whose arrays have names: what TensorFlow, Keras and NumPy write is read, what is no such file refused.
+
+The files are written by those programs themselves, with networks of a few filters in the published layouts.
+"""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+pytest.importorskip("h5py")
+
+from dataclasses import replace
+from pathlib import Path
+
+from l3embed import networks, weights, zoo
+from l3embed.errors import UsageError, WeightsError
+from l3embed.frontend import spectrograms
+from l3embed.weights import tensors, tfcheckpoint, tflite
+
+VGGISH = {"conv1": (3, 3, 1, 2), "conv2": (3, 3, 2, 4), "conv3/conv3_1": (3, 3, 4, 8), "conv3/conv3_2": (3, 3, 8, 8),
+          "conv4/conv4_1": (3, 3, 8, 16), "conv4/conv4_2": (3, 3, 16, 16), "fc1/fc1_1": (384, 128),
+          "fc1/fc1_2": (128, 128), "fc2": (128, 128)}  # fmt: skip
+SLOTS = {"global_step": np.int64(-7), "vggish/fc2/weights/Adam": np.ones((3, 2), np.float32)}
+
+
+def _vggish(seed=0):
+    rng, found = np.random.default_rng(seed), {}
+    for layer, shape in VGGISH.items():
+        found[f"vggish/{layer}/weights"] = rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape).astype(np.float32)
+        found[f"vggish/{layer}/biases"] = rng.normal(0, 0.1, shape[-1]).astype(np.float32)
+    return found
+
+
+def _save(path, arrays, version=1):
+    """A checkpoint by TensorFlow's own saver."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        variables = [v1.Variable(value, name=name) for name, value in arrays.items()]
+        session.run(v1.global_variables_initializer())
+        kind = v1.train.SaverDef.V1 if version == 1 else v1.train.SaverDef.V2
+        v1.train.Saver(variables, write_version=kind).save(session, str(path), write_meta_graph=False)
+    return Path(path)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["V1", "V2"])
+def checkpoint(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "vggish_model.ckpt"
+    arrays = {**_vggish(), **SLOTS, "text": np.array([b"not numbers"])}
+    return _save(path, arrays, request.param)
+
+
+def test_checkpoints_are_read_without_tensorflow(checkpoint):
+    found, labels = tensors.read([checkpoint])
+    expected = {**_vggish(), **SLOTS}
+    assert set(found) == set(expected) and labels == []
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
+    assert all(path.exists() for path in tfcheckpoint.files(checkpoint))
+
+
+def test_vggish_is_what_tensorflow_computes_of_the_same_variables(checkpoint, shared_data):
+    import tensorflow as tf
+
+    a, entry = _vggish(), zoo.find("vggish")
+    x = spectrograms(np.random.default_rng(0).normal(0, 0.1, 31_000), np.array([0, 15_360]), entry.model.front_end)
+
+    def convolved(y, name):
+        return tf.nn.relu(tf.nn.conv2d(y, a[f"vggish/{name}/weights"], 1, "SAME") + a[f"vggish/{name}/biases"])
+
+    def dense(y, name):
+        return y @ a[f"vggish/{name}/weights"] + a[f"vggish/{name}/biases"]
+
+    y = x
+    for block in (["conv1"], ["conv2"], ["conv3/conv3_1", "conv3/conv3_2"], ["conv4/conv4_1", "conv4/conv4_2"]):
+        for name in block:
+            y = convolved(y, name)
+        y = tf.nn.max_pool2d(y, 2, 2, "SAME")
+    expected = {"vggish-12288": tf.reshape(y, [2, -1])}
+    y = tf.nn.relu(dense(expected["vggish-12288"], "fc1/fc1_1"))
+    expected["vggish-4096"] = tf.nn.relu(dense(y, "fc1/fc1_2"))
+    expected["vggish"] = dense(expected["vggish-4096"], "fc2")
+    expected["vggish-relu"] = tf.nn.relu(expected["vggish"])
+    pca = shared_data / "weights" / "vggish_pca_params.npz"
+    with np.load(pca) as parameters:
+        vectors, means = parameters["pca_eigen_vectors"], parameters["pca_means"].reshape(-1, 1)
+    for plain in ("vggish", "vggish-relu"):
+        rotated = (vectors @ (expected[plain].numpy().T.astype(float) - means)).T
+        expected[f"{plain}-pca"] = ((np.clip(rotated, -2, 2) + 2) * 255 / 4).astype(np.uint8)
+    assert {name for name in zoo.names() if name.startswith("vggish")} == set(expected)
+    for name, vectors in expected.items():
+        found = np.asarray(_network(name, tensors.read([checkpoint, pca])[0], 2)(x))
+        if name.endswith("pca"):
+            assert (found == vectors).mean() > 0.99 and np.abs(found - vectors).max() <= 1
+        else:
+            np.testing.assert_allclose(found, vectors, rtol=1e-4, atol=1e-5)
+
+
+def _network(name, named, width):
+    """A published model's Keras network, `width` filters wide, with arrays out of its files."""
+    entry = zoo.find(name)
+    model = replace(entry.model, network=replace(entry.model.network, width=width))
+    network = networks.family(model.network.family).audio_network(model.front_end, model.network)
+    weights.set_arrays(network, entry.arrays(named, model), "FILE")
+    return network
+
+
+# --- bad checkpoints
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    (lambda a: a.pop("vggish/fc2/biases"), r"holds no vggish/fc2/biases \(1 of 18 arrays are missing\)"),
+    (lambda a: a.update({"mynet/fc1/weights": np.ones(3)}), "holds mynet/fc1/weights, which the network has not"),
+    (lambda a: [a.pop(name) for name in list(a)] and a.update(x=np.ones(2)), r"holds no .* \(18 of 18 arrays"),
+])  # fmt: skip
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch, change, why):
+    monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path / "cache"))
+    arrays = _vggish()
+    change(arrays)
+    path = _save(tmp_path / "x.ckpt", arrays)
+    with pytest.raises(WeightsError, match=rf"x\.ckpt: is no weight file of vggish \(it {why}"):
+        weights.find("vggish", path)
+
+
+def test_other_shapes_and_impossible_numbers_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path / "cache"))
+    path = _save(tmp_path / "narrow.ckpt", _vggish())
+    with pytest.raises(WeightsError, match=r"narrow\.ckpt: array 0 has shape \(3, 3, 1, 2\), the network expects"):
+        weights.find("vggish", path)
+    arrays = _vggish()
+    arrays["vggish/conv2/biases"][1] = np.nan
+    with pytest.raises(WeightsError, match="its vggish/conv2/biases holds NaN or infinity"):
+        tensors.read([_save(tmp_path / "nan.ckpt", arrays)])
+    with pytest.raises(WeightsError, match="which another file of this model holds, too"):
+        tensors.read([path, path])
+
+
+def test_truncated_and_damaged_checkpoints_are_refused(checkpoint, tmp_path):
+    parts = tfcheckpoint.files(checkpoint)
+    for part in parts:
+        for share in (0.0, 0.2, 0.7, 0.999):
+            for other in parts:
+                (tmp_path / other.name).write_bytes(other.read_bytes())
+            data = part.read_bytes()
+            (tmp_path / part.name).write_bytes(data[: int(len(data) * share)])
+            with pytest.raises(WeightsError, match="is not a weight file that l3embed can read"):
+                tensors.read([tmp_path / checkpoint.name])
+    if len(parts) > 1:
+        (tmp_path / parts[0].name).write_bytes(parts[0].read_bytes())
+        (tmp_path / parts[1].name).unlink()
+        with pytest.raises(WeightsError, match="it has 1 data files, of which 0 lie beside it"):
+            tensors.read([tmp_path / checkpoint.name])
+
+
+def test_no_damage_makes_the_reader_fail_otherwise(checkpoint, tmp_path):
+    """Single bytes of what describes the arrays, changed at random: read, or refused in a sentence."""
+    rng, index = np.random.default_rng(0), tfcheckpoint.files(checkpoint)[0]
+    data = index.read_bytes()
+    for other in tfcheckpoint.files(checkpoint)[1:]:
+        (tmp_path / other.name).write_bytes(other.read_bytes())
+    refused = 0
+    for _ in range(60):
+        changed = bytearray(data)
+        changed[len(data) - 1 - int(rng.integers(min(900, len(data))))] ^= int(rng.integers(1, 256))
+        (tmp_path / index.name).write_bytes(changed)
+        try:
+            tensors.read([tmp_path / checkpoint.name])
+        except WeightsError:
+            refused += 1
+    assert refused > 5
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (b"", "it is empty"), (b"<html>sign in</html>", "it is a web page"), (b"hello", "of no format that l3embed reads"),
+    (b"PK\x03\x04 and nothing", "not a zip file"), (b"\x80\x04cos\nsystem\n(S'true'\ntR.", "with code, os.system"),
+    (b"\x00\x00\x00\x00TFL3" + 40 * b"\xff", ""),
+])  # fmt: skip
+def test_files_that_hold_no_weights_are_refused(tmp_path, content, why):
+    path = tmp_path / "vggish_model.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"vggish_model\.ckpt: is not a weight file that l3embed can read.*{why}"):
+        tensors.read([path])
+
+
+def test_an_archive_with_pickled_objects_is_refused_and_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "was run"),)
+
+    np.savez(tmp_path / "pca.npz", pca_means=np.array([Evil()], dtype=object))
+    with pytest.raises(WeightsError, match="Object arrays cannot be loaded"):
+        tensors.read([tmp_path / "pca.npz"])
+    assert not (tmp_path / "was run").exists()
+
+
+def test_weights_are_one_path_or_several(tmp_path, monkeypatch):
+    monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path / "cache"))
+    for wrong in ([], [3], ["a", ""], 3):
+        with pytest.raises(UsageError, match="weights are given as the path of a file, or several in a list"):
+            weights.find("vggish", wrong)
+    with pytest.raises(WeightsError, match=r"none\.ckpt.*cannot be read|none\.ckpt: is not a weight file"):
+        weights.find("vggish", tmp_path / "none.ckpt")
+    with pytest.raises(UsageError, match="takes one weight file"):
+        weights.find("openl3-linear-env-512", ["a", "b"])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WeightsError, match=r"folder/vggish_model\.ckpt"):
+        weights.find("vggish", tmp_path / "folder")
+
+
+# --- YAMNet's Keras file
+
+
+def _write_yamnet(path, arrays, last="logits"):
+    """As Keras 2 saved it: layers named with slashes, so that the path of an array holds the layer's name twice."""
+    import h5py
+
+    names = [("layer1/conv", "kernel"), *[("layer1/conv/bn", k) for k in ("beta", "moving_mean", "moving_variance")]]
+    for i in range(2, 15):
+        for part, kernel in (("depthwise_conv", "depthwise_kernel"), ("pointwise_conv", "kernel")):
+            names.append((f"layer{i}/{part}", kernel))
+            names += [(f"layer{i}/{part}/bn", k) for k in ("beta", "moving_mean", "moving_variance")]
+    names += [(last, "kernel"), (last, "bias")]
+    assert len(names) == len(arrays) == 110
+    with h5py.File(path, "w") as file:
+        for (layer, key), array in zip(names, arrays, strict=True):
+            file[f"{layer}/{layer}/{key}:0"] = array
+    return path
+
+
+def _yamnet(width=2):
+    """Weights that are somewhere, in the order of the network."""
+    entry = zoo.find("yamnet-scores")
+    model = replace(entry.model, network=replace(entry.model.network, width=width))
+    network = networks.family("yamnet").audio_network(model.front_end, model.network)
+    rng = np.random.default_rng(0)
+    values = [
+        rng.uniform(0.5, 1.5, w.shape) if "variance" in w.path else rng.normal(0, 0.4, w.shape) for w in network.weights
+    ]
+    network.set_weights([v.astype(np.float32) for v in values])
+    return network
+
+
+@pytest.mark.parametrize("last", ["logits", "dense"])
+def test_yamnets_keras_file_is_read(tmp_path, last):
+    network = _yamnet()
+    path = _write_yamnet(tmp_path / "yamnet.h5", network.get_weights(), last)
+    (tmp_path / "map.csv").write_text('index,mid,display_name\n0,/m/09x0r,Speech\n1,/m/x,"Child speech, kid"\n')
+    named, labels = tensors.read([path, tmp_path / "map.csv"])
+    assert len(named) == 110 and labels == ["Speech", "Child speech, kid"]
+    x = np.random.default_rng(1).normal(-3, 1, (2, 96, 64, 1)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(_network("yamnet-scores", named, 2)(x)), np.asarray(network(x)), atol=1e-6)
+    assert np.asarray(_network("yamnet", named, 2)(x)).shape == (2, 64)
+    with pytest.raises(ValueError, match="holds layer1/conv/bn/layer1/conv/bn/gamma, which the network has not"):
+        zoo.find("yamnet").arrays(
+            {**named, "layer1/conv/bn/layer1/conv/bn/gamma": np.ones(2)}, zoo.find("yamnet").model
+        )
+
+
+def test_yamnet_is_mobilenet_with_tensorflows_uneven_padding():
+    """Against tf.nn, layer by layer: "SAME" of stride 2 pads even maps on one side only; no gamma; epsilon 1e-4."""
+    import tensorflow as tf
+
+    network = _yamnet()
+    values = iter(network.get_weights())
+    x = y = np.random.default_rng(1).normal(-3, 1, (2, 96, 64, 1)).astype(np.float32)
+
+    def normalised(y):
+        beta, mean, variance = next(values), next(values), next(values)
+        return tf.nn.relu((y - mean) / np.sqrt(variance + 1e-4) + beta)
+
+    y = normalised(tf.nn.conv2d(y, next(values), 2, "SAME"))
+    for stride in (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1):
+        y = normalised(tf.nn.depthwise_conv2d(y, next(values), [1, stride, stride, 1], "SAME"))
+        y = normalised(tf.nn.conv2d(y, next(values), 1, "SAME"))
+    assert y.shape[1:3] == (3, 2)
+    logits = tf.reduce_mean(y, [1, 2]) @ next(values) + next(values)
+    np.testing.assert_allclose(np.asarray(network(x)), tf.sigmoid(logits), atol=1e-5)
+
+
+# --- TensorFlow Lite
+
+
+def test_constants_of_a_tflite_file_are_read(tmp_path):
+    import tensorflow as tf
+
+    kernel = np.random.default_rng(0).normal(0, 1, (5, 4)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 5], tf.float32)])
+    def product(x):
+        return tf.nn.relu(x @ kernel)
+
+    function = product.get_concrete_function()
+    data = tf.lite.TFLiteConverter.from_concrete_functions([function], product).convert()
+    found = tflite.read(data)
+    assert any(a.shape == (4, 5) and np.allclose(a, kernel.T) for a in found.values())
+    assert tflite.labels(data) == []
+    for end in (12, 40, len(data) // 2):
+        with pytest.raises((ValueError, struct.error, IndexError)):
+            tflite.read(data[:end])
+    (tmp_path / "other.tflite").write_bytes(data)
+    named, _ = tensors.read([tmp_path / "other.tflite"])
+    with pytest.raises(ValueError, match="holds no layer1/conv/layer1/conv/kernel"):
+        zoo.find("yamnet").arrays(named, zoo.find("yamnet").model)
