@@ -38,9 +38,11 @@ class ModelConfig:
 @dataclass(frozen=True)
 class DataConfig:
     videos: tuple[str, ...] = ()  # folders, searched recursively
+    index: str = ""  # of `l3embed data init`: its videos, in the parts that it holds
+    prepared: str = ""  # folder of `l3embed train --prepare`: its clips, in the parts that they were made for
     recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
     scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
-    held_out: float = 0.1  # share of files kept for validation (the paper: 10 %)
+    held_out: float = 0.1  # share of files in `videos` and `recordings` kept for validation (the paper: 10 %)
     clip_s: float = 10.0  # seconds of a clip held in memory at a time (AudioSet clips last 10 s)
     frames_hz: float = 10.0  # frames kept per second of video
     n_active: int = 20  # clips in memory at a time (jobs/retrain_feb2019: 20 streamers)
@@ -128,6 +130,7 @@ def read(path: str | Path) -> TrainConfig:
 
 def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
     data = {key: tuple(str(folder / p) for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    data |= {key: str(folder / p) for key in ("index", "prepared") if (p := getattr(config.data, key))}
     return replace(config, run=str(folder / config.run), data=replace(config.data, **data))
 
 
@@ -191,8 +194,10 @@ def _check(config: TrainConfig, path: Path) -> None:
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip
     _check_negatives(config, path)
-    if not (config.data.videos or config.data.recordings or config.data.scenes):
-        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")
+    data = config.data
+    if not (data.videos or data.index or data.prepared or data.recordings or data.scenes):
+        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.index, data.prepared, "
+                            "data.recordings or data.scenes")  # fmt: skip
 
 
 def _check_negatives(config: TrainConfig, path: Path) -> None:

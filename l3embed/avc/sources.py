@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import decode
-from ..errors import AudioError, TrainingError
-from . import clips
+from ..errors import AudioError, TrainingError, UsageError
+from . import clips, index
 from .config import TrainConfig
 
-SPLITS = ("train", "held_out")
+PARTS = index.PARTS
+SPLITS = ("train", "held_out")  # what a run needs; folders of files without an index have no test part
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,27 @@ class SoundFile:
 
 
 class Sources:
-    """The files of one part, found once: which are held out is decided by each file's name alone."""
+    """The files of one part, found once.
+
+    An index and prepared clips know their parts; of other files each one's name alone decides which are held out.
+    """
 
     def __init__(self, config: TrainConfig, split: str):
+        if split not in PARTS:
+            raise UsageError(f"split must be one of {', '.join(PARTS)}. Received: {split!r}")
         data = config.data
         keep = partial(_in_split, split=split, held_out=data.held_out)
         videos = clips.find(data.videos, decode.VIDEO_SUFFIXES, "video")
         recordings = clips.find(data.recordings, decode.AUDIO_SUFFIXES, "sound file")
         self.videos = [VideoFile(p) for p in videos if keep(p)]
         self.recordings = [SoundFile(p) for p in recordings if keep(p)]
+        self.videos += _indexed(data.index, split) if data.index else []
         self.files = self.videos + self.recordings
         self.named: set[Path] = set()  # files that cannot be used and were named on stderr
         if not data.scenes and len(self.files) < 2:
             raise TrainingError(
                 f"{len(self.files) or 'no'} files left for the {split} part, and a mismatch needs two: "
-                "give more files or change data.held_out"
+                "give more files or change data.held_out (an index: l3embed data show)"
             )
 
     def companions(self) -> dict[str, np.ndarray]:
@@ -62,7 +70,20 @@ class Sources:
         return {label: np.array(places) for label, places in sorted(found.items()) if len(places) > 1}
 
 
+def _indexed(path: str, split: str) -> list[VideoFile]:
+    """The videos of a part; those that are gone by now are left out, and one line says so."""
+    table = index.read(path)
+    found = [VideoFile(table.file(row), frozenset(row.labels)) for row in table.part(split)]
+    gone = {file.path: None for file in found if not file.path.is_file()}
+    if gone:
+        some = f"{len(gone)} of its {len(found)} videos of the {split} part are not there"
+        print(f"{path}: {some}, such as {next(iter(gone))}: see l3embed data check {path}", file=sys.stderr)
+    return [file for file in found if file.path not in gone]
+
+
 def _in_split(path: Path, split: str, held_out: float) -> bool:
+    if split == "test":  # of an index only
+        return False
     part = zlib.crc32(path.name.encode("utf-8", "surrogateescape")) / 2**32
     return (part < held_out) == (split == "held_out")
 
