@@ -221,6 +221,9 @@ def test_the_command(tmp_path, quick, capsys):
     assert cli.main(["data", "show", where, "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["hours"] == pytest.approx(100 / 3600, abs=1e-4) and table["parts"]["train"]["videos"] == 8
+    assert cli.main([*init, "--overwrite", "--jobs", "0"]) == 2
+    assert cli.main(["data", "init", str(tmp_path / "v"), "-o", str(tmp_path), "--overwrite"]) == 1
+    assert "is a folder: name a file for the index" in capsys.readouterr().err
     (tmp_path / "v").rename(tmp_path / "w")
     assert cli.main(["data", "init", str(tmp_path / "v")]) == 1
     assert "is no folder" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import decode
-from ..errors import AudioError, TrainingError
+from ..errors import AudioError, TrainingError, UsageError
 from . import clips, prepared
 from .config import TrainConfig
 from .pairs import SHORT_SIDE
@@ -38,6 +38,8 @@ def prepare(
     """
     if not config.data.prepared:
         raise TrainingError("name the folder that prepared clips are to be written to: set data.prepared")
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     from joblib import Parallel, delayed
 
     folder = Path(config.data.prepared)
