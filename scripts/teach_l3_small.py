@@ -169,7 +169,13 @@ class Batches:
 
     def __init__(self, config: dict, numbers: list[int]):
         shards = [np.load(_shard(config, k)) for k in numbers]
-        self.spectrograms, self.targets = (np.concatenate([s[k] for s in shards]) for k in ("spectrogram", "target"))
+        durations = json.loads((Path(config["shards"]) / "durations.json").read_text())
+        names = [Path(name).name for folder in durations.values() for name in folder]
+        bad = [i for i, name in enumerate(names) if name in config["left_out"]]  # also what was found out afterwards
+        kept = [~np.isin(s["used"], bad).any(axis=1) for s in shards]
+        self.spectrograms, self.targets = (
+            np.concatenate([s[key][k] for s, k in zip(shards, kept, strict=True)]) for key in ("spectrogram", "target")
+        )
         self.seed, self.size = config["seed"], config["batch"]
 
     def train(self, number: int) -> tuple[np.ndarray, np.ndarray]:
