@@ -26,8 +26,8 @@ def scene(rng: np.random.Generator, seconds: float, rate_hz: int, snippets: Snip
         level = 10 ** (rng.uniform(-18, 0) / 20)
         mix += level * layer / (np.sqrt(np.mean(layer**2)) + 1e-9)
     if rng.random() < 0.5:
-        mix = _reverberate(rng, mix, rate_hz)
-    mix = _colour(rng, mix, rate_hz)
+        mix = reverberate(rng, mix, rate_hz)
+    mix = colour(rng, mix, rate_hz)
     peak = np.abs(mix).max()
     if not peak:  # silent snippets, or a burst that fell outside
         return scene(rng, seconds, rate_hz, snippets)
@@ -38,7 +38,7 @@ def collage(rng: np.random.Generator, n: int, snippets: Snippets) -> np.ndarray:
     """A few snippets, each at its own speed, laid out in random order and pauses until `n` samples are full."""
     chosen = [snippets[i]() for i in rng.integers(len(snippets), size=rng.integers(1, 4))]
     speed = np.exp(rng.uniform(np.log(0.75), np.log(1.33), len(chosen)))
-    chosen = [_stretch(x, s) / (np.abs(x).max() + 1e-9) for x, s in zip(chosen, speed, strict=True)]
+    chosen = [change_speed(x, s) / (np.abs(x).max() + 1e-9) for x, s in zip(chosen, speed, strict=True)]
     out, at, pause = np.zeros(n, np.float32), 0, rng.exponential(0.15 * n / 4)
     while at < n:
         x = chosen[rng.integers(len(chosen))][: n - at]
@@ -47,7 +47,7 @@ def collage(rng: np.random.Generator, n: int, snippets: Snippets) -> np.ndarray:
     return np.roll(out, rng.integers(n))
 
 
-def _stretch(x: np.ndarray, speed: float) -> np.ndarray:
+def change_speed(x: np.ndarray, speed: float) -> np.ndarray:
     return np.interp(np.arange(0, max(len(x) - 1, 1), speed), np.arange(len(x)), x).astype(np.float32)
 
 
@@ -159,7 +159,7 @@ def _wander(rng, n, rate_hz, hz):
     return np.interp(np.linspace(1, len(points) - 2, n), np.arange(len(points)), points)
 
 
-def _reverberate(rng, x, rate_hz):
+def reverberate(rng, x, rate_hz):
     t = np.arange(int(0.6 * rate_hz)) / rate_hz
     tail = rng.standard_normal(len(t)) * np.exp(-t * 6.9 / _log_uniform(rng, 0.1, 1.5))  # 60 dB down after that time
     wet = _convolve(x, tail.astype(np.float32))
@@ -167,7 +167,7 @@ def _reverberate(rng, x, rate_hz):
     return (1 - mix) * x + mix * wet * (np.sqrt(np.mean(x**2)) / (np.sqrt(np.mean(wet**2)) + 1e-9))
 
 
-def _colour(rng, x, rate_hz):
+def colour(rng, x, rate_hz):
     """The recording's own sound: a tilt, a bump, a bandwidth, and background noise."""
     tilt, bump, where = rng.uniform(-0.5, 0.3), rng.uniform(-0.7, 2), _log_uniform(rng, 100, 10_000)
     cut = rate_hz if rng.random() < 0.5 else _log_uniform(rng, 3000, rate_hz / 2)

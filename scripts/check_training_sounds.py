@@ -1,0 +1,104 @@
+"""Look for recordings of test sets among the sounds that a model is trained on.
+
+    python scripts/check_training_sounds.py --test data/esc10 --training data/debian data/pretraining [--least 20]
+
+Prints the training files that share at least so many landmarks, at one time offset, with a test file: pairs of
+neighbouring spectral peaks (after Wang 2003, "An industrial-strength audio search algorithm"), which survive coding,
+noise, cutting and level, but not a change of speed. Files that only sound alike stay around or below 14 here.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+from tqdm import tqdm
+
+from l3embed import decode
+from l3embed.errors import AudioError
+
+RATE_HZ, N_FFT, HOP = 8_000, 512, 128
+BINS = slice(4, 252)
+NEIGHBOURHOOD = (9, 15)  # (frames, bins) of which a peak is the largest value
+RANGE = 7.0  # nepers below the maximum in which peaks count
+PARTNERS, REACH = 8, 64  # peaks that one is paired with, and how many frames later they may be
+COMMON = 200  # times that a landmark may occur in the test set before it says nothing
+
+
+def landmarks(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) at RATE_HZ -> landmarks (k,) int and the frames (k,) where they begin."""
+    sound = np.pad(sound, (0, max(0, N_FFT - len(sound))))
+    frames = np.lib.stride_tricks.sliding_window_view(sound, N_FFT)[::HOP] * np.hanning(N_FFT)
+    level = np.log(np.abs(np.fft.rfft(frames, axis=1))[:, BINS] + 1e-5)
+    is_peak = (maximum_filter(level, NEIGHBOURHOOD) == level) & (level > level.max() - RANGE)
+    time, bin_ = (x.astype(np.int64) for x in np.nonzero(is_peak))
+    marks, starts = [], []
+    for k in range(1, PARTNERS + 1):
+        later = time[k:] - time[:-k]
+        near = (later > 0) & (later < REACH)
+        marks.append((bin_[:-k][near] * 256 + bin_[k:][near]) * REACH + later[near])
+        starts.append(time[:-k][near])
+    return np.concatenate(marks), np.concatenate(starts)
+
+
+class TestFiles:
+    """The landmarks of all test files, sorted."""
+
+    def __init__(self, files: list[Path]):
+        self.files = files
+        each = [landmarks(read(path)) for path in tqdm(files, "test files")]
+        marks, starts = (np.concatenate(part) for part in zip(*each, strict=True))
+        file = np.repeat(np.arange(len(files)), [len(m) for m, _ in each])
+        order = np.argsort(marks, kind="stable")
+        self.marks, self.starts, self.file = marks[order], starts[order], file[order]
+
+    def match(self, sound: np.ndarray) -> tuple[int, Path | None]:
+        """How many landmarks the best test file shares with a sound at one offset, and which file that is."""
+        marks, starts = landmarks(sound)
+        first, last = (np.searchsorted(self.marks, marks, side) for side in ("left", "right"))
+        kept = (last > first) & (last - first < COMMON)
+        if not kept.any():
+            return 0, None
+        found = np.concatenate([np.arange(a, b) for a, b in zip(first[kept], last[kept], strict=True)])
+        offset = np.repeat(starts[kept], (last - first)[kept]) - self.starts[found]
+        which, count = np.unique(np.stack([self.file[found], offset]), axis=1, return_counts=True)
+        best = count.argmax()
+        return int(count[best]), self.files[which[0, best]]
+
+
+def read(path: Path, seconds: float = 60.0) -> np.ndarray:
+    blocks, n = [np.zeros(0, np.float32)], 0
+    with decode.open_recording(path, RATE_HZ) as recording:
+        for block in recording:
+            blocks.append(block)
+            if (n := n + len(block)) > seconds * RATE_HZ:
+                break
+    return np.concatenate(blocks)
+
+
+def sounds(folders: list[Path]) -> list[Path]:
+    return sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in decode.AUDIO_SUFFIXES and p.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--test", type=Path, nargs="+", required=True, help="folders of the test set")
+    parser.add_argument("--training", type=Path, nargs="+", required=True, help="folders of training sounds")
+    parser.add_argument("--least", type=int, default=20, help="landmarks to be told (default: 20)")
+    arguments = parser.parse_args()
+    test, n_read, highest = TestFiles(sounds(arguments.test)), 0, 0
+    for path in tqdm(sounds(arguments.training), "training files"):
+        try:
+            n, of = test.match(read(path))
+        except AudioError:
+            continue
+        n_read += 1
+        if n >= arguments.least:
+            print(f"{n} landmarks: {path} | {of}", flush=True)
+        else:
+            highest = max(highest, n)
+    print(f"{n_read} training files read; at most {highest} landmarks in the others")
+
+
+if __name__ == "__main__":
+    main()
