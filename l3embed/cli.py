@@ -356,6 +356,10 @@ def _add_train(commands) -> None:
         "A run that was stopped goes on from its last checkpoint when the same command is given again.",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("--init", metavar="WEIGHTS", help="fine-tune: begin with the weights of a run, of one of its "
+        "model folders or checkpoints, of a shipped or published model, or of a weight file")  # fmt: skip
+    parser.add_argument("--init-image", metavar="WEIGHTS", help="the same for the image network alone; none: random, "
+        "whatever --init brings")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=_train)
 
@@ -363,6 +367,7 @@ def _add_train(commands) -> None:
 def _train(arguments) -> int:
     from .avc import config, train
 
-    folder = train.train(config.read(arguments.config), progress=not arguments.quiet)
+    chosen = config.begin_with(config.read(arguments.config), arguments.init, arguments.init_image)
+    folder = train.train(chosen, progress=not arguments.quiet)
     print(folder)
     return OK
