@@ -16,9 +16,11 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..spec import (
     L3_REPRESENTATIONS,
+    SMALL_IMAGE_SIZE,
     FrontEnd,
     Network,
     l3_front_end,
+    l3_image_front_end,
     l3_image_network,
     l3_network,
     small_front_end,
@@ -44,9 +46,14 @@ class ModelConfig:
 @dataclass(frozen=True)
 class DataConfig:
     videos: tuple[str, ...] = ()  # folders, searched recursively
+    index: str = ""  # of `l3embed data init`: its videos, in the parts that it holds
+    # Folder of clips that `l3embed train CONFIG --prepare` makes of all these; training then reads it in their place.
+    prepared: str = ""
+    frames: str = "jpeg"  # of prepared clips; "array": plain RGB, some ten times the size, nothing to decode
+    clips_per_file: int = 0  # of prepared clips: at most, drawn at random; 0: all that the file holds
     recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
     scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
-    held_out: float = 0.1  # share of files kept for validation (the paper: 10 %)
+    held_out: float = 0.1  # share of files in `videos` and `recordings` kept for validation (the paper: 10 %)
     clip_s: float = 10.0  # seconds of a clip held in memory at a time (AudioSet clips last 10 s)
     frames_hz: float = 10.0  # frames kept per second of video
     n_active: int = 20  # clips in memory at a time (jobs/retrain_feb2019: 20 streamers)
@@ -55,6 +62,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PairConfig:
+    negatives: str = "other"  # mismatches are of another clip; "label": of another one that bears the same label;
+    # "video": of the same clip, `far_s` seconds away or more
+    far_s: float = 3.0
+    misaligned: bool = False  # True: the bug of the published weights, whose pictures are the last frame of the clip
     same_second: float = 1.0  # share of pairs whose picture is of the sound's own second; the rest: another second
     gain: tuple[float, float] = (0.9, 1.1)  # sound times a factor drawn from here, never into clipping
     flip: bool = True
@@ -119,6 +130,11 @@ class TrainConfig:
             return l3_image_network(512)
         return Network(self.model.family, self.model.image_width, (1, 1))
 
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that the image network sees."""
+        return l3_image_front_end().crop if self.model.family == "l3" else SMALL_IMAGE_SIZE
+
 
 def read(path: str | Path) -> TrainConfig:
     """Read a TOML file. Paths in it are relative to its folder. Raises TrainingError with the key that is wrong."""
@@ -136,6 +152,7 @@ def read(path: str | Path) -> TrainConfig:
 
 def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
     data = {key: tuple(str(folder / p) for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    data |= {key: str(folder / p) for key in ("index", "prepared") if (p := getattr(config.data, key))}
     first = {key: v for key in ("init", "init_image") if (v := getattr(config.model, key)) and (folder / v).exists()}
     first = {key: str(folder / value) for key, value in first.items()}  # the others are names
     return replace(
@@ -188,6 +205,8 @@ def _check(config: TrainConfig, path: Path) -> None:
         "model.family": ("l3", "l3-small"),
         "model.representation": tuple(L3_REPRESENTATIONS),
         "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "data.frames": ("jpeg", "array"),
+        "pairs.negatives": ("other", "label", "video"),
         "fit.objective": OBJECTIVES,
         "fit.decay": ("none", "cosine"),
         "fit.train": ("both", "audio"),
@@ -210,8 +229,25 @@ def _check(config: TrainConfig, path: Path) -> None:
     if not re.fullmatch(r"\w[\w.-]*", config.model.name):
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip
-    if not (config.data.videos or config.data.recordings or config.data.scenes):
-        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")
+    _check_negatives(config, path)
+    data = config.data
+    if not (data.videos or data.index or data.prepared or data.recordings or data.scenes):
+        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.index, data.prepared, "
+                            "data.recordings or data.scenes")  # fmt: skip
+
+
+def _check_negatives(config: TrainConfig, path: Path) -> None:
+    pairs, clip_s = config.pairs, config.data.clip_s
+    if pairs.negatives == "other":
+        return
+    if config.fit.batch % 2:
+        raise TrainingError(f"{path}: pairs.negatives = {pairs.negatives!r} draws in twos: fit.batch must be even")
+    if pairs.negatives == "video" and clip_s < 1 + pairs.far_s:
+        raise TrainingError(f"{path}: pairs.negatives = 'video' needs data.clip_s of 1 + pairs.far_s = "
+                            f"{1 + pairs.far_s:g} at least. Received: {clip_s:g}")  # fmt: skip
+    if pairs.negatives == "video" and pairs.misaligned:
+        raise TrainingError(f"{path}: pairs.misaligned shows the last frame of a clip whatever its sound: no place in "
+                            "the clip is a negative then, pairs.negatives = 'video' cannot be")  # fmt: skip
 
 
 def _check_keep_at(fit: FitConfig, path: Path) -> None:
@@ -236,8 +272,10 @@ _RANGES = {
     "data.held_out": (0, 1),
     "data.clip_s": (1, math.inf),  # a window is one second
     "data.frames_hz": (_TINY, math.inf),
+    "data.clips_per_file": (0, math.inf),
     "data.n_active": (2, math.inf),  # a mismatch needs two clips
     "data.pairs_per_clip": (1, math.inf),
+    "pairs.far_s": (1, math.inf),  # what is nearer overlaps
     "pairs.same_second": (0, 1),
     "pairs.brightness": (0, 1),
     "fit.batch": (2, math.inf),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import queue
 import signal
@@ -11,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from functools import cache, partial
 
 import numpy as np
 
@@ -102,21 +102,25 @@ def _work(config, image_size, in_graph, first, worker, out) -> None:
 
 
 def _make(config, image_size, in_graph, first, worker, ahead) -> None:
-    def make(sources, seed: list[int], steps: range) -> None:
+    sources = cache(partial(pairs.Sources, config))  # what is known of broken files serves all epochs
+
+    def make(split: str, seed: list[int], steps: range) -> None:
+        """This process's share of the steps."""
         mine = range(worker, steps.stop, config.fit.workers)
         past = sum(step < steps.start for step in mine)
-        batches = pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed)
-        batches = itertools.islice(_prepared(batches, config, in_graph), past, None)
+        if past == len(mine):
+            return
+        draws = pairs.stream(config, sources(split), image_size, seed)
+        batches = _prepared(pairs.batches(draws, config, seed, past), config, in_graph)
         for _ in mine[past:]:
             started = time.monotonic()
             inputs, target = next(batches)
             ahead.put((inputs, target, time.monotonic() - started))
 
     try:
-        train, held_out = (pairs.Sources(config, split) for split in ("train", "held_out"))
         for epoch, steps in _epochs(config, *first):
-            make(train, [config.seed, epoch, worker], steps)
-            make(held_out, [config.seed, HELD_OUT, worker], range(config.fit.validation_steps))
+            make("train", [config.seed, epoch, worker], steps)
+            make("held_out", [config.seed, HELD_OUT, worker], range(config.fit.validation_steps))
     except L3EmbedError as error:
         ahead.put(str(error))
     except Exception:

@@ -22,7 +22,7 @@ from .log import Log, Mark, said, speed
 def train(config: TrainConfig, progress: bool = True) -> Path:
     """Train, or go on training, and return the folder of the finished model. Raises TrainingError."""
     keras = model.start_keras(config.backend)
-    for split in ("train", "held_out"):
+    for split in pairs.SPLITS:
         pairs.Sources(config, split)  # a wrong path ends the run here
     with contextlib.closing(Run(config)) as run, devices.spread(config):
         keras.utils.set_random_seed(config.seed)
