@@ -11,11 +11,11 @@ from .cards import DEFAULT, Card, available, card, enter, shipped_folder, toml
 from .catalogue import fetch_files, lines, show
 from .checkpoint import read_state_dict
 from .files import check, sha256
-from .release import add_graph, convert, load_network, outline, release, set_arrays
-from .resolve import find, with_file
+from .release import add_graph, add_graphs, build, convert, load_network, outline, release, save, set_arrays
+from .resolve import arrays_of, find, with_file
 
 __all__ = [
-    "DEFAULT", "Card", "add_graph", "available", "cache_folder", "card", "check", "convert", "enter", "fetch_files",
-    "find", "lines", "load_network", "outline", "read_arrays", "read_state_dict", "release", "set_arrays", "sha256",
-    "shipped_folder", "show", "toml", "with_file", "write_arrays",
+    "DEFAULT", "Card", "add_graph", "add_graphs", "arrays_of", "available", "build", "cache_folder", "card", "check",
+    "convert", "enter", "fetch_files", "find", "lines", "load_network", "outline", "read_arrays", "read_state_dict",
+    "release", "save", "set_arrays", "sha256", "shipped_folder", "show", "toml", "with_file", "write_arrays",
 ]  # fmt: skip

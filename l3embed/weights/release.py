@@ -79,7 +79,12 @@ def check_arrays(network, arrays: list, source) -> None:
 
 
 def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
-    """Write a model: its weights rounded to `dtype`, the graph converted from the rounded ones, and the card.
+    """Write a model (see `save`), and the graph converted from the rounded weights."""
+    return add_graph(save(model, arrays, folder, about, dtype))
+
+
+def save(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
+    """Write a model without its graph: its weights rounded to `dtype`, and the card.
 
     `arrays` are the network's, in order; `about` goes into the card as it is (description, licence, training).
     """
@@ -88,7 +93,7 @@ def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = 
     write_arrays(file, arrays, dtype)
     table = {"name": model.name, "dim": model.dim, **about, **records(model)}
     table["files"] = {"weights": {"file": file.name, "sha256": sha256(file)}}
-    return add_graph(write(folder / f"{model.name}.toml", table))
+    return write(folder / f"{model.name}.toml", table)
 
 
 def records(model: Model) -> dict:
@@ -101,23 +106,35 @@ def records(model: Model) -> dict:
 
 
 def add_graph(card: Card) -> Card:
-    """Convert the card's weights to an OpenVINO graph beside it, and enter it in the card.
+    """`add_graphs` for one card."""
+    return add_graphs([card])[0]
+
+
+def add_graphs(cards: list[Card]) -> list[Card]:
+    """Convert each card's weights to an OpenVINO graph beside it, and enter it in the card.
 
     float32, batch size and time open: one graph for windows and for long rows of them.
 
     By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.
     """
-    folder, name = card.path.parent, card.model.name
-    code = "from l3embed import weights; (lambda path, graph: weights.convert(weights.card(path), graph))"
-    in_tensorflow(code, [str(card.path), str(folder / f"{name}.xml")], card.path)
-    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
+    if not cards:
+        return []
+    graphs = [card.path.with_name(f"{card.model.name}.xml") for card in cards]
+    code = ("from l3embed import weights; (lambda *paths: [weights.convert(weights.card(path), graph) "
+            "for path, graph in zip(paths[::2], paths[1::2])])")  # fmt: skip
+    paths = [str(path) for card, graph in zip(cards, graphs, strict=True) for path in (card.path, graph)]
+    in_tensorflow(code, paths, ", ".join(str(card.path) for card in cards))
+    return [
+        enter(card, {"graph": graph, "graph_data": graph.with_suffix(".bin")})
+        for card, graph in zip(cards, graphs, strict=True)
+    ]
 
 
-def in_tensorflow(function: str, arguments: list[str], whose: Path) -> None:
+def in_tensorflow(function: str, arguments: list[str], whose) -> None:
     """Call a function, named by code that ends in it, in a process of its own on Keras' TensorFlow backend.
 
-    Raises WeightsError, on behalf of the file `whose`, where that fails.
+    Raises WeightsError, naming `whose`, a file or several, where that fails.
     """
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
