@@ -1,5 +1,7 @@
 """What several test files share."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +52,30 @@ def write(path: Path, sound: np.ndarray, rate_hz: int = 32_000, **how) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, sound, rate_hz, **how)
     return path
+
+
+def environment() -> dict[str, str]:
+    """For a child process that is to find what this process finds, installed or not."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+
+
+@pytest.fixture(scope="session")
+def changing(tmp_path_factory) -> Path:
+    """A video of six seconds, each of another colour and tone."""
+    from made_videos import make_video
+
+    return make_video(tmp_path_factory.mktemp("video") / "changing.mkv", [3, 0, 4, 1, 5, 2])
+
+
+@pytest.fixture(scope="session")
+def constant(tmp_path_factory) -> Path:
+    """A folder of videos that keep their colour and tone for three seconds."""
+    from made_videos import make_video
+
+    folder = tmp_path_factory.mktemp("constant")
+    for i in range(6):
+        make_video(folder / f"{i}.mkv", [i] * 3, hz=5)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,10 @@ def test_defaults_are_the_published_training_jobs(read):
     assert (fit.learning_rate, fit.batch, fit.steps, fit.epochs, fit.validation_steps) == (1e-5, 64, 4096, 300, 1024)
     assert (data.n_active, fit.objective, found.seed, data.held_out) == (20, "binary", 20180216, 0.1)
     assert (found.front_end.n_mels, found.audio.width, found.image.pool) == (256, 64, (28, 28))
-    assert found.pairs == config.PairConfig(1.0, (0.9, 1.1), True, (0.5, 1.5), 32 / 255)
+    assert found.pairs == config.PairConfig(
+        negatives="other", misaligned=False, same_second=1.0, gain=(0.9, 1.1), flip=True, saturation=(0.5, 1.5),
+        brightness=32 / 255,
+    )  # fmt: skip
 
 
 def test_values_arrive_and_integers_serve_as_floats(read):
@@ -70,6 +73,11 @@ def test_paths_are_relative_to_the_file(read, tmp_path):
     ("model.bands = 3", "model.bands must be one of 1, 2, 4, 8"),
     ("model.name = '../x'", "model.name names files"),
     ("backend = 'torch'", "backend must be one of"),
+    ("pairs.negatives = 'vidoe'", "pairs.negatives must be one of 'other', 'label', 'video'"),
+    ("pairs.far_s = 0.5", "pairs.far_s must be at least 1"),
+    ("pairs.negatives = 'video'\ndata.clip_s = 3", "needs data.clip_s of 1 + pairs.far_s = 4 at least. Received: 3"),
+    ("pairs.negatives = 'video'\npairs.misaligned = true", "pairs.misaligned shows the last frame"),
+    ("pairs.negatives = 'label'\nfit.batch = 9", "draws in twos: fit.batch must be even"),
     ("", "nothing to learn from"),
     ("= 3", "is not valid TOML"),
 ])  # fmt: skip

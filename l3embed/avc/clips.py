@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,26 +23,42 @@ from . import picture
 from .scenes import Snippets, scene
 
 SNIPPET_S = 3.0  # of a corpus file, at most, in a scene
+SILENCE = 10 ** (
+    -70 / 20
+)  # highest sample of what counts as silent: the noise of 16 bits lies below, quiet rooms above
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a stream wants of its clips."""
+
+    rate_hz: int
+    clip_s: float
+    frames_hz: float
+    size: int  # shorter side of the frames
 
 
 @dataclass(frozen=True)
 class Clip:
     sound: np.ndarray  # (n,) float32
     rate_hz: int
-    frames: np.ndarray | None = None  # (k, height, width, 3) uint8; None: pictures are drawn from the sound
+    frames: Sequence[np.ndarray] | None = None  # k of (height, width, 3) uint8; None: pictures are drawn from the sound
     frames_hz: float = 0.0
 
     def image(self, start_s: float, size: int, rng: np.random.Generator) -> np.ndarray:
-        """A frame of the second that begins at `start_s`, drawn at random from those of the video."""
+        """A frame of the second that begins at `start_s`, drawn at random from those of the video.
+
+        Beyond the end it is the last frame, as in marl/l3embedding.
+        """
         if self.frames is None:
             return picture.draw(self._second(start_s), size)
         # frame k is what the screen shows at k / frames_hz
         end = min(math.ceil((start_s + 1) * self.frames_hz), len(self.frames))
         first = min(math.ceil(start_s * self.frames_hz), len(self.frames) - 1)
-        return self.frames[rng.integers(first, max(end, first + 1))]
+        return self.frames[int(rng.integers(first, max(end, first + 1)))]
 
     def _second(self, start_s: float) -> np.ndarray:
-        start = int(start_s * self.rate_hz)
+        start = min(int(start_s * self.rate_hz), max(0, len(self.sound) - self.rate_hz))
         second = self.sound[start : start + self.rate_hz]
         if self.rate_hz != picture.RATE_HZ:
             second = decode.from_array(second, self.rate_hz, picture.RATE_HZ)
@@ -53,7 +69,7 @@ def find(folders: tuple[str, ...], suffixes: frozenset[str], what: str) -> list[
     """All files of these kinds under the folders, sorted. Raises TrainingError for a folder that holds none."""
     found = []
     for folder in folders:
-        files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        files = sorted(p for p in Path(folder).rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
         if not files:
             raise TrainingError(f"{folder}: holds no {what} ({', '.join(sorted(suffixes))}): check the path")
         found += files
@@ -80,11 +96,26 @@ def snippet(path: Path, rate_hz: int) -> np.ndarray:
 
 
 def from_video(path: Path, rng: np.random.Generator, rate_hz: int, clip_s: float, frames_hz: float, size: int) -> Clip:
-    """A stretch of a video from a random place, sound and frames of the same time, decoded by ffmpeg."""
+    """A stretch of a video from a random place, sound and frames of the same time.
+
+    Where that place holds nothing to learn from (the header promises more than there is, a track ends early, silence),
+    it is sought nearer to the beginning.
+    """
+    start = rng.uniform(0, max(0.0, (decode.header_s(os.path.abspath(path)) or 0.0) - clip_s))
+    while True:
+        try:
+            return video_stretch(path, start, rate_hz, clip_s, frames_hz, size)
+        except AudioError:
+            if not start:
+                raise
+            start = start / 2 if start > clip_s else 0.0
+
+
+def video_stretch(path: Path, start_s: float, rate_hz: int, clip_s: float, frames_hz: float, size: int) -> Clip:
+    """The stretch that begins at `start_s`, decoded by ffmpeg, as long as there are both sound and picture."""
     import ffmpeg
 
-    start = rng.uniform(0, max(0.0, _duration_s(path) - clip_s))
-    source = ffmpeg.input("PATH", ss=start, t=clip_s, protocol_whitelist="file")
+    source = ffmpeg.input("PATH", ss=start_s, t=clip_s, protocol_whitelist="file")
     # A track that begins late is filled up from time zero (`first_pts`, `start_time`), so that both keep the same time.
     resampled = source["a:0"].filter("aresample", rate_hz, first_pts=0, **{"async": 1})
     pcm = _run(resampled.output("pipe:", format="f32le", ac=1), path, "sound")
@@ -96,11 +127,21 @@ def from_video(path: Path, rng: np.random.Generator, rate_hz: int, clip_s: float
     images = list(_ppm_images(_run(stream, path, "picture")))
     if not images:
         raise AudioError("holds no picture")
+    # Sound that goes on after the last frame has no picture of its second.
+    sound = sound[: math.ceil((len(images) + 1) / frames_hz * rate_hz)]
+    _check(sound, rate_hz)
+    return Clip(sound, rate_hz, np.stack(images), frames_hz)
+
+
+def _check(sound: np.ndarray, rate_hz: int) -> None:
     if len(sound) < rate_hz:
-        raise AudioError(f"holds {len(sound) / rate_hz:.2f} s of sound: at least 1 s is needed for a pair")
+        raise AudioError(
+            f"holds {len(sound) / rate_hz:.2f} s of sound with a picture: at least 1 s is needed for a pair"
+        )
     if not np.isfinite(sound).all():
         raise AudioError("holds NaN or infinite samples: repair or cut that part")
-    return Clip(sound, rate_hz, np.stack(images), frames_hz)
+    if np.abs(sound).max() < SILENCE:
+        raise AudioError("is silent")
 
 
 def _take(recording, start: int, n: int) -> np.ndarray:
@@ -119,14 +160,6 @@ def _take(recording, start: int, n: int) -> np.ndarray:
 
 def _at_least(sound: np.ndarray, n: int) -> np.ndarray:
     return np.resize(sound, max(n, len(sound)))
-
-
-def _duration_s(path: Path) -> float:
-    """What the container says; 0 where it says nothing. ffmpeg prints it, and there may be no ffprobe."""
-    command = [decode.ffmpeg_binary(), "-hide_banner", "-nostdin", "-i", f"file:{os.path.abspath(path)}"]
-    text = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False).stderr
-    found = re.search(rb"Duration: (\d+):(\d+):([\d.]+)", text)
-    return float(found[1]) * 3600 + float(found[2]) * 60 + float(found[3]) if found else 0.0
 
 
 def _run(node, path: Path, what: str) -> bytes:

@@ -49,6 +49,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PairConfig:
+    negatives: str = "other"  # mismatches are of another clip; "label": of another one that bears the same label;
+    # "video": of the same clip, `far_s` seconds away or more
+    far_s: float = 3.0
+    misaligned: bool = False  # True: the bug of the published weights, whose pictures are the last frame of the clip
     same_second: float = 1.0  # share of pairs whose picture is of the sound's own second; the rest: another second
     gain: tuple[float, float] = (0.9, 1.1)  # sound times a factor drawn from here, never into clipping
     flip: bool = True
@@ -165,6 +169,7 @@ def _check(config: TrainConfig, path: Path) -> None:
         "model.family": ("l3", "l3-small"),
         "model.representation": tuple(L3_REPRESENTATIONS),
         "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "pairs.negatives": ("other", "label", "video"),
         "fit.objective": ("binary", "contrastive"),
         "fit.decay": ("none", "cosine"),
         "fit.precision": ("float32", "mixed_bfloat16"),
@@ -185,8 +190,23 @@ def _check(config: TrainConfig, path: Path) -> None:
     if not re.fullmatch(r"\w[\w.-]*", config.model.name):
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip
+    _check_negatives(config, path)
     if not (config.data.videos or config.data.recordings or config.data.scenes):
         raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")
+
+
+def _check_negatives(config: TrainConfig, path: Path) -> None:
+    pairs, clip_s = config.pairs, config.data.clip_s
+    if pairs.negatives == "other":
+        return
+    if config.fit.batch % 2:
+        raise TrainingError(f"{path}: pairs.negatives = {pairs.negatives!r} draws in twos: fit.batch must be even")
+    if pairs.negatives == "video" and clip_s < 1 + pairs.far_s:
+        raise TrainingError(f"{path}: pairs.negatives = 'video' needs data.clip_s of 1 + pairs.far_s = "
+                            f"{1 + pairs.far_s:g} at least. Received: {clip_s:g}")  # fmt: skip
+    if pairs.negatives == "video" and pairs.misaligned:
+        raise TrainingError(f"{path}: pairs.misaligned shows the last frame of a clip whatever its sound: no place in "
+                            "the clip is a negative then, pairs.negatives = 'video' cannot be")  # fmt: skip
 
 
 def _get(config: TrainConfig, key: str):
@@ -206,6 +226,7 @@ _RANGES = {
     "data.frames_hz": (_TINY, math.inf),
     "data.n_active": (2, math.inf),  # a mismatch needs two clips
     "data.pairs_per_clip": (1, math.inf),
+    "pairs.far_s": (1, math.inf),  # what is nearer overlaps
     "pairs.same_second": (0, 1),
     "pairs.brightness": (0, 1),
     "fit.batch": (2, math.inf),

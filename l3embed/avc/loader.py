@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 
@@ -22,18 +22,22 @@ QUEUED = 4  # batches a process may be ahead
 
 
 class Loader:
-    """Batches of the training part, from the beginning of an epoch on; batch b comes from process b modulo workers.
+    """Batches of the training part, from a step of an epoch on; batch b comes from process b modulo workers.
 
     Every epoch starts its streams anew from (seed, epoch, worker), so a resumed run sees the same pairs.
+
+    So far: `n_pairs` handed out, `waited_s` the seconds that whoever asked for them had to wait, `made_s` the seconds
+    that the processes worked on them, all processes together. Differences of them tell of a stretch of the run.
     """
 
-    def __init__(self, config: TrainConfig, image_size: int, in_graph: bool, first_epoch: int):
+    def __init__(self, config: TrainConfig, image_size: int, in_graph: bool, first_epoch: int, first_step: int = 0):
         context = multiprocessing.get_context("spawn")  # a forked child of a process with a running TensorFlow hangs
-        self._epochs, self._steps = range(first_epoch, config.fit.epochs), config.fit.steps
+        self._config, self._first = config, (first_epoch, first_step)
+        self.n_pairs, self.waited_s, self.made_s = 0, 0.0, 0.0
         self._processes, self._pipes = [], []
         for worker in range(config.fit.workers):
             ours, theirs = context.Pipe(duplex=False)
-            arguments = (config, image_size, in_graph, self._epochs, worker, theirs)
+            arguments = (config, image_size, in_graph, self._first, worker, theirs)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             # Each end of a pipe lives in one process only: when either dies, even within a batch, the other one knows.
@@ -41,24 +45,40 @@ class Loader:
             self._processes.append(process)
             self._pipes.append(ours)
 
+    @property
+    def pairs_per_s(self) -> float:
+        """Pairs that the processes make in a second, were they never kept waiting; 0.0 before the first batch."""
+        return self.n_pairs * len(self._pipes) / self.made_s if self.made_s else 0.0
+
     def __iter__(self) -> Iterator[tuple]:
-        for _ in self._epochs:
-            for step in range(self._steps):
+        for _, steps in _epochs(self._config, *self._first):
+            for step in steps:
                 yield self._get(step % len(self._pipes))
 
     def _get(self, worker: int) -> tuple:
+        started = time.monotonic()
         try:
             batch = self._pipes[worker].recv()
         except (EOFError, OSError):
             raise TrainingError("the process that makes pairs ended without a word: out of memory?") from None
         if isinstance(batch, str):
             raise TrainingError(batch)
-        return batch
+        inputs, target, made_s = batch
+        self.waited_s += time.monotonic() - started
+        self.made_s += made_s
+        self.n_pairs += len(target)
+        return inputs, target
 
     def close(self) -> None:
         for process in self._processes:
             process.kill()
             process.join()
+
+
+def _epochs(config: TrainConfig, first_epoch: int, first_step: int) -> Iterator[tuple[int, range]]:
+    """Each epoch to come, and its steps to come."""
+    for epoch in range(first_epoch, config.fit.epochs):
+        yield epoch, range(first_step if epoch == first_epoch else 0, config.fit.steps)
 
 
 def held_out(config: TrainConfig, sources: pairs.Sources, image_size: int, in_graph: bool) -> Iterator[tuple]:
@@ -87,25 +107,29 @@ def own_errors(batches):
         raise
 
 
-def _work(config, image_size, in_graph, epochs, worker, out) -> None:
+def _work(config, image_size, in_graph, first, worker, out) -> None:
     """One thread makes batches, up to QUEUED ahead, while the other hands them over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
     ahead = queue.Queue(QUEUED)
-    threading.Thread(target=_make, args=(config, image_size, in_graph, epochs, worker, ahead), daemon=True).start()
+    threading.Thread(target=_make, args=(config, image_size, in_graph, first, worker, ahead), daemon=True).start()
     with contextlib.suppress(OSError):  # the parent is gone
         while (batch := ahead.get()) is not None:
             out.send(batch)
 
 
-def _make(config, image_size, in_graph, epochs, worker, ahead) -> None:
+def _make(config, image_size, in_graph, first, worker, ahead) -> None:
     try:
         sources = pairs.Sources(config, "train")
-        share = len(range(worker, config.fit.steps, config.fit.workers))
-        for epoch in epochs:
+        for epoch, steps in _epochs(config, *first):
+            mine = [step for step in range(config.fit.steps) if step % config.fit.workers == worker]
+            past = [step for step in mine if step < steps.start]
             seed = [config.seed, epoch, worker]
-            batches = pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed)
-            for batch in itertools.islice(_prepared(batches, config, in_graph), share):
-                ahead.put(batch)
+            batches = pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed, len(past))
+            batches = _prepared(batches, config, in_graph)
+            for _ in mine[len(past) :]:
+                started = time.monotonic()
+                inputs, target = next(batches)
+                ahead.put((inputs, target, time.monotonic() - started))
     except L3EmbedError as error:
         ahead.put(str(error))
     except Exception:

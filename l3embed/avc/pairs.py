@@ -1,114 +1,187 @@
 """Pairs of a second of sound and a picture: which clip, which second, which picture, and how both are altered.
 
-pescador draws matching pairs from a bounded number of open clips; mismatches are made inside a batch, by giving a sound
-the picture of another clip. All randomness comes from one seed: the same seed gives the same pairs, in the same order.
+pescador draws from a bounded number of open clips; it hands out `Draw`s, which cost nothing until they are made into
+sound and picture. Mismatches are made inside a batch, by giving a sound the picture of another draw.
+
+Every clip and every draw has random numbers of its own, from (seed, its number): a stream can be entered at any batch
+without decoding what came before, and it does not matter what it knows of broken files.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
-import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from .. import decode
 from ..errors import AudioError, TrainingError
-from . import clips
-from .config import DataConfig, PairConfig, TrainConfig
+from . import augment, clips
+from .config import TrainConfig
+from .sources import SPLITS, SnippetError, Sources, snippet
+
+__all__ = ["SPLITS", "Sources", "batches", "stream"]
 
 SHORT_SIDE = 8 / 7  # of the picture's size: pictures are cut from frames 256 high for 224 (Cramer et al. 2019)
-SPLITS = ("train", "held_out")
+_BATCH, _CLIP, _DRAW = 1, 2, 3  # what a seed is for
 
 
-class Sources:
-    """The files of one split, found once: which are held out is decided by each file's name alone."""
-
-    def __init__(self, config: TrainConfig, split: str):
-        data = config.data
-        keep = partial(_in_split, split=split, held_out=data.held_out)
-        find = clips.find
-        self.videos = [p for p in find(data.videos, decode.VIDEO_SUFFIXES, "video") if keep(p)]
-        self.recordings = [p for p in find(data.recordings, decode.AUDIO_SUFFIXES, "sound file") if keep(p)]
-        self.named: set[Path] = set()  # files that cannot be used and were named on stderr
-        n_files = len(self.videos) + len(self.recordings)
-        if not data.scenes and n_files < 2:
-            raise TrainingError(
-                f"{n_files or 'no'} files left for the {split} part, and a mismatch needs two: "
-                "give more files or change data.held_out"
-            )
+@dataclass(frozen=True)
+class Opened:
+    clip: clips.Clip
+    number: int  # of the file, even where it is open twice; every scene has a number of its own
+    labels: frozenset[str]
 
 
-def _in_split(path: Path, split: str, held_out: float) -> bool:
-    part = zlib.crc32(path.name.encode("utf-8", "surrogateescape")) / 2**32
-    return (part < held_out) == (split == "held_out")
+class _Place:
+    """A place among the open clips; they are opened when the first of their draws is made."""
+
+    def __init__(self, files: _Files, serial: int):
+        self.files, self.serial, self._opened = files, serial, None
+
+    def opened(self) -> tuple[Opened, ...]:
+        """One clip; with negatives of the same label two, which share one where that can be."""
+        if self._opened is None:
+            self._opened = self.files.open(self.serial)
+        return self._opened
 
 
-def stream(config: TrainConfig, sources: Sources, image_size: int, seed: list[int]) -> Iterator[dict]:
-    """Endless matching samples: audio (window,) float32, image (size, size, 3) uint8, clip () int64.
+@dataclass(frozen=True)
+class Draw:
+    """A pair to be: its random numbers are its own."""
 
-    Equal `clip` numbers mean the same file, even where it is open twice; every scene has a number of its own.
+    place: _Place
+    seed: tuple[int, ...]
+    member: int = 0  # with negatives of the same label: which of the two clips
+    part: int | None = None  # with negatives of the same video: 0 early in the clip, 1 late
+
+    def make(self) -> dict:
+        """audio (window,) float32, image (size, size, 3) uint8, and what mismatches are chosen by."""
+        rng, files = np.random.default_rng(self.seed), self.place.files
+        pairs, window, size = files.pairs, files.window, files.image_size
+        opened = self.place.opened()
+        opened = opened[self.member % len(opened)]
+        clip = opened.clip
+        start, other = (_start(rng, clip, window, self.part, pairs.far_s) for _ in range(2))
+        sound = clip.sound[start : start + window]
+        sound = np.pad(sound, (0, window - len(sound)))
+        picture_s = (start if rng.random() < pairs.same_second else other) / clip.rate_hz
+        if pairs.misaligned:
+            picture_s = float(start)  # the number of a sample, taken for seconds
+        image = clip.image(picture_s, files.form.size, rng)
+        image = augment.recolour(augment.crop(image, size, rng), pairs, rng)
+        return {"audio": augment.gain(sound, pairs, rng), "image": image, "clip": opened.number,
+                "labels": opened.labels, "part": self.part or 0, "place": self.place.serial}  # fmt: skip
+
+
+def _start(rng: np.random.Generator, clip: clips.Clip, window: int, part: int | None, far_s: float) -> int:
+    """The first sample of a window; those of two parts are at least `far_s` apart."""
+    last = max(0, len(clip.sound) - window)
+    if part is None:
+        return int(rng.integers(0, last + 1))
+    room = (last - int(far_s * clip.rate_hz)) // 2
+    return int(rng.integers(0, room + 1)) + (last - room if part else 0)
+
+
+def stream(config: TrainConfig, sources: Sources, image_size: int, seed: list[int]) -> Iterator[Draw]:
+    """Endless draws from a bounded number of open clips.
+
+    With negatives of the same label or video, draws come in twos that can be each other's negative.
     """
     import pescador
 
-    rng = np.random.default_rng(seed)
-    front_end, data = config.front_end, config.data
-    choice = _Choice(data, sources, rng, front_end.rate_hz, int(image_size * SHORT_SIDE))
+    data, negatives = config.data, config.pairs.negatives
+    files, serials = _Files(config, sources, image_size, seed), itertools.count()
+    twos = {"other": [(0, None)], "label": [(0, None), (1, None)], "video": [(0, 0), (0, 1)]}[negatives]
+    n_active = data.n_active // 2 if negatives == "label" else data.n_active  # clips, two to a place
+    rate = max(1, data.pairs_per_clip // 2) if negatives == "video" else data.pairs_per_clip
 
-    # A closure, not arguments: pescador copies arguments, and copies of a generator repeat its numbers.
+    # A closure, not arguments: pescador copies arguments, and copies of a counter repeat its numbers.
     def any_clip():
-        clip, number = choice.draw()
-        yield from _samples(clip, number, rng, config.pairs, front_end.window_samples, image_size)
+        serial = next(serials)
+        place = _Place(files, serial)
+        for n in itertools.count():
+            yield [Draw(place, (*seed, _DRAW, serial, n, i), *which) for i, which in enumerate(twos)]
 
-    mux = pescador.StochasticMux(
-        [pescador.Streamer(any_clip)], data.n_active, data.pairs_per_clip,
-        random_state=np.random.RandomState(rng.integers(2**31)),
-    )  # fmt: skip
-    return iter(mux)
+    state = np.random.RandomState(np.random.default_rng(seed).integers(2**31))
+    mux = pescador.StochasticMux([pescador.Streamer(any_clip)], n_active, rate, random_state=state)
+    return itertools.chain.from_iterable(mux)
 
 
-class _Choice:
+class _Files:
     """What one stream opens clips from, and how often: scenes have their share, files are equal among each other.
 
-    A file that cannot be used is left out for the rest of the stream. Another stream tries it again, so that its pairs
-    do not depend on what this one found out, and an interrupted run sees the same ones.
+    A file that cannot be used is passed over. What is known of such files only saves time: another stream, or the same
+    one entered later, opens the same clips.
     """
 
-    def __init__(self, data: DataConfig, sources: Sources, rng, rate_hz: int, size: int):
-        video = [partial(clips.from_video, p, rng, rate_hz, data.clip_s, data.frames_hz, size) for p in sources.videos]
-        sound = [partial(clips.from_recording, p, rng, rate_hz, data.clip_s) for p in sources.recordings]
-        self.files = video + sound if data.scenes < 1 else []
-        self.snippets = [partial(_snippet, p, rate_hz) for p in sources.recordings] if data.scenes else []
-        self.scene = partial(clips.from_scene, rng, rate_hz, data.clip_s, self.snippets)
-        weights = [(1 - data.scenes) / len(self.files) for _ in self.files] + [data.scenes] * (data.scenes > 0)
-        self.weights = np.array(weights) / sum(weights)
-        self.rng, self.sources = rng, sources
-        self.broken, self.n_scenes = set(), 0
+    def __init__(self, config: TrainConfig, sources: Sources, image_size: int, seed: list[int]):
+        data, rate_hz = config.data, config.front_end.rate_hz
+        self.window, self.image_size = config.front_end.window_samples, image_size
+        self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(image_size * SHORT_SIDE))
+        self.files = sources.files if data.scenes < 1 else []
+        self.scenes = data.scenes if self.files else 1.0
+        self.sources, self.seed, self.pairs = sources, seed, config.pairs
+        self.companions = sources.companions() if self.pairs.negatives == "label" else {}
+        self.broken: set[int] = set()
+        self.broken_snippets: dict[Path, AudioError] = {}
+        snippets = sources.recordings if data.scenes else []
+        self.snippets = [partial(snippet, file.path, rate_hz, self.broken_snippets) for file in snippets]
 
-    def draw(self) -> tuple[clips.Clip, int]:
-        """The next clip that can be opened, and the number of the file or scene that it is from."""
+    def open(self, serial: int) -> tuple[Opened, ...]:
+        """The clips of a place."""
+        rng, attempts = np.random.default_rng([*self.seed, _CLIP, serial]), itertools.count()
         while True:
-            chosen = int(self.rng.choice(len(self.weights), p=self.weights))
-            if chosen in self.broken:
-                continue
-            try:
-                if chosen < len(self.files):
-                    return self.files[chosen](), chosen
-                self.n_scenes += 1
-                return self.scene(), len(self.files) + self.n_scenes
-            except _SnippetError as error:
-                self._name(error.path, error)
-                self.snippets[:] = [s for s in self.snippets if s.args[0] != error.path]
-            except AudioError as error:
-                self._leave_out(chosen, error)
+            is_scene = rng.random() < self.scenes
+            which = None if is_scene else int(rng.integers(len(self.files)))
+            if first := self._try(which, serial, next(attempts)):
+                break
+        if self.pairs.negatives != "label":
+            return (first,)
+        for which in self._candidates(first, rng):
+            if second := self._try(int(which), serial, next(attempts)):
+                return first, second
+        return first, first  # no companion: its negatives come from any other clip of the batch
 
-    def _leave_out(self, chosen: int, error: AudioError) -> None:
-        self.broken.add(chosen)
-        self._name(self.files[chosen].args[0], error)
+    def _candidates(self, first: Opened, rng: np.random.Generator) -> np.ndarray:
+        """The other files that share one label with it, in random order."""
+        shared = [label for label in sorted(first.labels) if label in self.companions]
+        if not shared:
+            return np.array([], int)
+        others = self.companions[shared[rng.integers(len(shared))]]
+        return rng.permutation(others[others != first.number])
+
+    def _try(self, which: int | None, serial: int, attempt: int) -> Opened | None:
+        """Open a file, or make a scene (None); None where it cannot be used."""
+        if which in self.broken:
+            return None
+        rng = np.random.default_rng([*self.seed, _CLIP, serial, attempt])
+        try:
+            if which is None:
+                clip = clips.from_scene(rng, self.form.rate_hz, self.form.clip_s, self.snippets)
+                return Opened(clip, len(self.files) + serial, frozenset())
+            clip = self.files[which].open(rng, self.form)
+            self._check_length(clip)
+            return Opened(clip, which, self.files[which].labels)
+        except SnippetError as error:
+            self._name(error.path, error)
+        except AudioError as error:
+            self._leave_out(which, error)
+        return None
+
+    def _check_length(self, clip: clips.Clip) -> None:
+        seconds, needed = len(clip.sound) / clip.rate_hz, 1 + self.pairs.far_s
+        if self.pairs.negatives == "video" and seconds < needed:
+            raise AudioError(f"is {seconds:.2f} s long: pairs.negatives = 'video' needs {needed:g} s (1 + pairs.far_s)")
+
+    def _leave_out(self, which: int, error: AudioError) -> None:
+        self.broken.add(which)
+        self._name(self.files[which].path, error)
         usable = len(self.files) - len(self.broken)
-        if usable < 2 and len(self.weights) == len(self.files):
+        if usable < 2 and not self.scenes:
             raise TrainingError(
                 f"{usable or 'none'} of the {len(self.files)} files can be used, and a mismatch needs two; "
                 f"the last one that cannot: {error}"
@@ -120,80 +193,37 @@ class _Choice:
             print(f"{path}: left out of training: {error}", file=sys.stderr)
 
 
-class _SnippetError(AudioError):
-    def __init__(self, path: Path, error: AudioError):
-        super().__init__(str(error))
-        self.path = path
-
-
-def _snippet(path: Path, rate_hz: int) -> np.ndarray:
-    try:
-        return clips.snippet(path, rate_hz)
-    except AudioError as error:
-        raise _SnippetError(path, error) from error
-
-
-def _samples(clip: clips.Clip, number: int, rng, pairs: PairConfig, window: int, image_size: int) -> Iterator[dict]:
-    """Matching pairs of one clip, without end."""
-    last = len(clip.sound) - window
-    while True:
-        start, other = rng.integers(0, last + 1, 2) if last > 0 else (0, 0)
-        sound = np.pad(clip.sound[start : start + window], (0, max(0, -last)))
-        picture_start = start if rng.random() < pairs.same_second else other
-        image = clip.image(picture_start / clip.rate_hz, int(image_size * SHORT_SIDE), rng)
-        image = _recolour(_crop(image, image_size, rng), pairs, rng)
-        yield {"audio": _gain(sound, pairs, rng), "image": image, "clip": np.int64(number)}
-
-
-def batches(samples: Iterator[dict], config: TrainConfig, seed: list[int]) -> Iterator[tuple[dict, np.ndarray]]:
-    """Batches ``({"audio": (N, window, 1), "image": (N, size, size, 3) uint8}, target)``.
+def batches(draws: Iterator[Draw], config: TrainConfig, seed: list[int], first: int = 0) -> Iterator[tuple]:
+    """Batches ``({"audio": (N, window, 1), "image": (N, size, size, 3) uint8}, target)`` from number `first` on.
 
     Target of the binary objective: (N, 2) float32, [1, 0] mismatch, [0, 1] correspondence (marl/l3embedding's order),
-    half of each, as long as the batch is not all from one clip. Of the contrastive one: (N, 1) int64, the clip.
+    half of each, as long as the batch is not all from one clip. Of the contrastive one: (N, 1) int64, what items must
+    not be told apart: the clip (with negatives of the same video: the part of the clip).
     """
-    import pescador.maps
-
-    rng = np.random.default_rng([*seed, 1])
-    for batch in pescador.maps.buffer_stream(samples, config.fit.batch):
-        inputs = {"audio": batch["audio"][..., None], "image": batch["image"]}
+    draws = itertools.islice(draws, first * config.fit.batch, None)
+    for number in itertools.count(first):
+        made = [draw.make() for draw in itertools.islice(draws, config.fit.batch)]
+        image = np.stack([item["image"] for item in made])
+        audio = np.stack([item["audio"] for item in made])[..., None]
         if config.fit.objective == "contrastive":
-            yield inputs, batch["clip"].reshape(-1, 1)
+            yield {"audio": audio, "image": image}, np.array([[2 * item["clip"] + item["part"]] for item in made])
         else:
-            partner = _mismatch(batch["clip"], rng)
-            inputs["image"] = inputs["image"][partner]
+            partner = _mismatch(made, config.pairs.negatives, np.random.default_rng([*seed, _BATCH, number]))
             match = partner == np.arange(len(partner))
-            yield inputs, np.stack([~match, match], axis=1).astype(np.float32)
+            yield {"audio": audio, "image": image[partner]}, np.stack([~match, match], axis=1).astype(np.float32)
 
 
-def _mismatch(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whose picture each item gets: its own for one half, that of a random other clip's item for the other."""
-    partner = np.arange(len(clip))
-    for i in rng.permutation(len(clip))[: len(clip) // 2]:
-        others = np.flatnonzero(clip != clip[i])
-        if len(others):
-            partner[i] = rng.choice(others)
+def _mismatch(items: list[dict], negatives: str, rng: np.random.Generator) -> np.ndarray:
+    """Whose picture each item gets: its own for one half, that of a random other item for the other."""
+    clip, part, place = (np.array([item[key] for item in items]) for key in ("clip", "part", "place"))
+    partner = np.arange(len(items))
+    for i in rng.permutation(len(items))[: len(items) // 2]:
+        others = clip != clip[i]
+        if negatives == "video":
+            others = (place == place[i]) & (part != part[i])
+        elif negatives == "label":
+            alike = others & [not items[i]["labels"].isdisjoint(item["labels"]) for item in items]
+            others = alike if alike.any() else others
+        if others.any():
+            partner[i] = rng.choice(np.flatnonzero(others))
     return partner
-
-
-# --- alterations, after marl/l3embedding's augmentation: gain without clipping, crop, flip, saturation and brightness
-
-
-def _gain(sound: np.ndarray, pairs: PairConfig, rng: np.random.Generator) -> np.ndarray:
-    low, high = pairs.gain
-    headroom = 1 / max(float(np.abs(sound).max()), 1e-9)
-    return (sound * rng.uniform(min(low, headroom), min(high, headroom))).astype(np.float32)
-
-
-def _recolour(image: np.ndarray, pairs: PairConfig, rng: np.random.Generator) -> np.ndarray:
-    if pairs.flip and rng.random() < 0.5:
-        image = image[:, ::-1]
-    x = image.astype(np.float32)
-    saturation, brightness = rng.uniform(*pairs.saturation), 255 * rng.uniform(-pairs.brightness, pairs.brightness)
-    grey = x @ np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
-    x = grey[..., None] + np.float32(saturation) * (x - grey[..., None]) + np.float32(brightness)
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
-
-
-def _crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    top, left = (rng.integers(0, n - size + 1) for n in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + size, left : left + size])

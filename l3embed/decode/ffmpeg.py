@@ -22,7 +22,6 @@ class Process:
 
     # the level that ffmpeg puts in front of its lines, after the part of ffmpeg that speaks
     _ERROR = re.compile(r"(\[[^]]* @ [^]]*\] )*\[(error|fatal|panic)\]")
-    _DURATION = re.compile(r"\[info\] +Duration: (\d+):(\d+):([\d.]+)")
 
     def __init__(self, output, path: str):
         self.expected_s, self._errors, self._recognised, self._estimated = None, [], False, False
@@ -40,9 +39,8 @@ class Process:
     def _hear(self, text: str) -> None:
         self._recognised |= text.startswith("[info] Input #0")
         self._estimated |= "Estimating duration" in text
-        if self.expected_s is None and (found := self._DURATION.match(text)):
-            hours, minutes, seconds = map(float, found.groups())
-            self.expected_s = 3600 * hours + 60 * minutes + seconds
+        if self.expected_s is None:
+            self.expected_s = _duration_s(text)
         if self._ERROR.match(text) and len(self._errors) < 20:
             self._errors.append(text)
 
@@ -104,6 +102,22 @@ class Ffmpeg(Process):
             return _NOT_AUDIO
         status = self._process.returncode
         return f"cannot be decoded: neither libsndfile nor ffmpeg (status {status}) understands its sound"
+
+
+def header_s(path) -> float | None:
+    """The duration that a file's header promises, None where it says nothing, from ffmpeg: there may be no ffprobe."""
+    import subprocess
+
+    command = [ffmpeg_binary(), "-hide_banner", "-nostdin", "-loglevel", "level+info", "-i", f"file:{path}"]
+    said = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False).stderr
+    found = (_duration_s(line) for line in said.decode(errors="replace").splitlines())
+    return next((seconds for seconds in found if seconds is not None), None)
+
+
+def _duration_s(line: str) -> float | None:
+    """Seconds, from the line of ffmpeg's log that tells the duration."""
+    found = re.match(r"\[info\] +Duration: (\d+):(\d+):([\d.]+)", line)
+    return 3600 * float(found[1]) + 60 * float(found[2]) + float(found[3]) if found else None
 
 
 def _start(output, path: str):
