@@ -20,12 +20,13 @@ PART = 16  # clips that one thread takes at a time
 
 
 def embeddings(
-    model: EmbeddingModel, clips: list[Clip], pooling: str = "mean+max", hop: float = 0.1, jobs: int = 1
+    model: EmbeddingModel, clips: list[Clip], pooling: str = "mean+max", hop: float | None = None, jobs: int = 1
 ) -> np.ndarray:
-    """(clips, D x number of statistics) float32: each clip's windows, pooled."""
+    """(clips, D x number of statistics) float32: each clip's windows, pooled. `hop` None: the model's usual one."""
+    how = {} if hop is None else {"hop": hop}
 
     def pooled(part):
-        return [pool(embedding, pooling) for embedding, _ in model.each((clip.path for clip in part), hop=hop)]
+        return [pool(embedding, pooling) for embedding, _ in model.each((clip.path for clip in part), **how)]
 
     return _stacked(pooled, clips, jobs)
 

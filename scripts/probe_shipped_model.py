@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
         "--beside", nargs="*", default=[], metavar="NAME[=FILE]", help="other models, with their weights"
     )
     parser.add_argument("--pooling", default="mean+max", choices=POOLINGS)
-    parser.add_argument("--hop", type=float, default=0.1, help="seconds between windows")
+    parser.add_argument("--hop", type=float, help="seconds between windows (default: each model's own)")
     parser.add_argument("--random-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--precision", default="f32")
     parser.add_argument("--jobs", type=int, default=2)
@@ -122,7 +122,7 @@ def _probe_all(name: str, clips: list, systems: dict, arguments, cache: Path) ->
     n_groups = len({c.unit for c in clips})
     most = 100 * max(map(labels.count, set(labels))) / len(clips)
     print(f"\n{name}: {len(clips)} clips, {len(set(labels))} labels (the commonest {most:.1f} %), {n_groups} groups, "
-          f"{len(set(folds))} folds, linear probe of {arguments.pooling}, hop {arguments.hop} s")  # fmt: skip
+          f"{len(set(folds))} folds, linear probe of {arguments.pooling}")  # fmt: skip
     print(f"{'system':28} {'dims':>5} {'accuracy':>8}  {'95 %':12} {'recall':>6}  folds")
     results = {"clips": len(clips), "folds": len(set(folds)), "groups": n_groups, "pooling": arguments.pooling}
     rights = {}
@@ -144,7 +144,8 @@ def _vectors(model: EmbeddingModel | None, clips: list, arguments, cache: Path) 
         return features.cached(
             cache / "vectors", {"of": LOG_MEL}, clips, lambda: features.log_mel_statistics(clips, jobs)
         )
-    key = {"recipe": model.recipe(model.framing(arguments.hop)), "pooling": arguments.pooling}
+    framing = model.framing() if arguments.hop is None else model.framing(arguments.hop)
+    key = {"recipe": model.recipe(framing), "pooling": arguments.pooling}
     make = lambda: features.embeddings(model, clips, arguments.pooling, arguments.hop, jobs)  # noqa: E731
     return features.cached(cache / "vectors", key, clips, make)
 
