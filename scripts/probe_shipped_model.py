@@ -17,35 +17,19 @@ import re
 import sys
 import tempfile
 import warnings
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 import l3embed
-from l3embed import networks, weights
+from l3embed import weights
 from l3embed.embed import EmbeddingModel
-from l3embed.engine import choose
 from l3embed.pooling import POOLINGS
-from l3embed.spec import digest
 from probes import datasets, features, linear, scores, statistics
+from probes.twins import random_twin
 
 LOG_MEL = "log-mel statistics"
 NOT_TESTED = ("digits",)  # may train and select what ships
-
-
-def random_twin(card: weights.Card, seed: int, folder: Path, precision: str) -> EmbeddingModel:
-    """The card's network with the weights it was initialised with, by seed; kept in `folder`."""
-    spec = replace(card.model, name=f"random-{seed}", weights_sha256="")
-    folder = folder / f"{digest(asdict(spec))}"
-    if not (folder / "done").exists():
-        import keras
-
-        keras.utils.set_random_seed(seed)
-        network = networks.family(spec.network.family).audio_network(spec.front_end, spec.network)
-        weights.release(spec, network.get_weights(), folder, {})
-        (folder / "done").touch()
-    return EmbeddingModel(weights.card(folder / f"{spec.name}.toml"), choose(), precision)
 
 
 def main() -> None:
@@ -94,7 +78,7 @@ def _run(arguments, cache: Path) -> None:
         beside = _load(item, arguments.precision)
         systems[beside.name] = beside
     for seed in arguments.random_seeds:
-        systems[_twin_name(seed)] = random_twin(model.card, seed, cache / "twins", arguments.precision)
+        systems[_twin_name(seed)] = random_twin(model.spec, seed, cache / "twins", arguments.precision)
     systems[LOG_MEL] = None
     results, rights = {}, {}
     for name, clips in sets.items():
