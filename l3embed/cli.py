@@ -357,11 +357,17 @@ def _add_train(commands) -> None:
         "A run that was stopped goes on from its last checkpoint when the same command is given again.",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("--prepare", action="store_true", help="do not train: decode the videos and recordings of the "
+        "configuration into its folder data.prepared, from which training then reads")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="of --prepare: shards made "
+        "at a time (default: one a processor)")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=_train)
 
 
 def _train(arguments) -> int:
+    if arguments.prepare:
+        return cli_data.prepare(arguments)
     from .avc import config, train
 
     folder = train.train(config.read(arguments.config), progress=not arguments.quiet)

@@ -75,6 +75,19 @@ def _init(arguments) -> int:
     return _report(index.summary(found), arguments)
 
 
+def prepare(arguments) -> int:
+    """`l3embed train CONFIG --prepare`."""
+    from .avc import config, prepare
+
+    chosen = config.read(arguments.config)
+    with _Progress(quiet=arguments.quiet) as progress:
+        n_files, failed = prepare.prepare(chosen, arguments.jobs, progress.tick)
+    for name, why in failed.items():
+        print(f"{name}: left out: {why}", file=sys.stderr)
+    print(f"{n_files} files prepared, {len(failed)} cannot be used: {chosen.data.prepared}")
+    return 1 if failed else 0
+
+
 def _show(arguments) -> int:
     from .avc import index
 
@@ -139,6 +152,6 @@ class _Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def tick(self, row) -> None:
+    def tick(self, _) -> None:
         if self.bar is not None:
             self.bar.update()

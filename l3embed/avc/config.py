@@ -16,9 +16,11 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..spec import (
     L3_REPRESENTATIONS,
+    SMALL_IMAGE_SIZE,
     FrontEnd,
     Network,
     l3_front_end,
+    l3_image_front_end,
     l3_image_network,
     l3_network,
     small_front_end,
@@ -39,7 +41,10 @@ class ModelConfig:
 class DataConfig:
     videos: tuple[str, ...] = ()  # folders, searched recursively
     index: str = ""  # of `l3embed data init`: its videos, in the parts that it holds
-    prepared: str = ""  # folder of `l3embed train --prepare`: its clips, in the parts that they were made for
+    # Folder of clips that `l3embed train CONFIG --prepare` makes of all these; training then reads it in their place.
+    prepared: str = ""
+    frames: str = "jpeg"  # of prepared clips; "array": plain RGB, some ten times the size, nothing to decode
+    clips_per_file: int = 0  # of prepared clips: at most, drawn at random; 0: all that the file holds
     recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
     scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
     held_out: float = 0.1  # share of files in `videos` and `recordings` kept for validation (the paper: 10 %)
@@ -113,6 +118,11 @@ class TrainConfig:
             return l3_image_network(512)
         return Network(self.model.family, self.model.image_width, (1, 1))
 
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that the image network sees."""
+        return l3_image_front_end().crop if self.model.family == "l3" else SMALL_IMAGE_SIZE
+
 
 def read(path: str | Path) -> TrainConfig:
     """Read a TOML file. Paths in it are relative to its folder. Raises TrainingError with the key that is wrong."""
@@ -172,6 +182,7 @@ def _check(config: TrainConfig, path: Path) -> None:
         "model.family": ("l3", "l3-small"),
         "model.representation": tuple(L3_REPRESENTATIONS),
         "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "data.frames": ("jpeg", "array"),
         "pairs.negatives": ("other", "label", "video"),
         "fit.objective": ("binary", "contrastive"),
         "fit.decay": ("none", "cosine"),
@@ -229,6 +240,7 @@ _RANGES = {
     "data.held_out": (0, 1),
     "data.clip_s": (1, math.inf),  # a window is one second
     "data.frames_hz": (_TINY, math.inf),
+    "data.clips_per_file": (0, math.inf),
     "data.n_active": (2, math.inf),  # a mismatch needs two clips
     "data.pairs_per_clip": (1, math.inf),
     "pairs.far_s": (1, math.inf),  # what is nearer overlaps
