@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, cli_evaluate, cli_store
+from . import __version__, cli_data, cli_evaluate, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_extract(commands)
     _add_models(commands)
     _add_train(commands)
+    cli_data.add(commands)
     cli_evaluate.add(commands)
     cli_store.add(commands)
     return parser
@@ -357,11 +358,17 @@ def _add_train(commands) -> None:
         "A run that was stopped goes on from its last checkpoint when the same command is given again.",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("--prepare", action="store_true", help="do not train: decode the videos and recordings of the "
+        "configuration into its folder data.prepared, from which training then reads")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="of --prepare: shards made "
+        "at a time (default: one a processor)")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=_train)
 
 
 def _train(arguments) -> int:
+    if arguments.prepare:
+        return cli_data.prepare(arguments)
     from .avc import config, train
 
     folder = train.train(config.read(arguments.config), progress=not arguments.quiet)

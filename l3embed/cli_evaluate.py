@@ -14,9 +14,10 @@ def add(commands) -> None:
     )  # fmt: skip
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folder of a run, or one of its model folders (best, model, at-...)")
-    add("--data", nargs="+", metavar="[NAME=]FOLDER", help="domains: folders of videos or of sound, or indices made by "
-        "'l3embed data' (default: what the runs were trained on)")  # fmt: skip
-    add("--split", default="held_out", help="part of the data (default: held_out)")
+    add("--data", nargs="+", metavar="[NAME=]PATH", help="domains: folders of videos, of sound, or of prepared "
+        "clips, or indices made by 'l3embed data' (default: what the runs were trained on)")  # fmt: skip
+    add("--split", choices=["train", "held_out", "test"], help="part of the data (default: test where there is an "
+        "index, held_out elsewhere)")  # fmt: skip
     add("--seed", type=int, default=0, help="of the seconds, pictures and mismatches that are asked about")
     add("--moments", type=int, default=10, metavar="N", help="seconds of each video (default: 10)")
     add("--most", type=int, default=1000, metavar="N", help="videos of a domain (default: 1000)")

@@ -29,6 +29,10 @@ class StoreError(L3EmbedError):
     """An output that cannot be written or read back."""
 
 
+class DataError(L3EmbedError):
+    """A table that describes recordings or videos (labels, an index, AudioSet's) and cannot be used."""
+
+
 class TrainingError(L3EmbedError):
     """A training run that cannot start or cannot go on."""
 

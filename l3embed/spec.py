@@ -202,6 +202,9 @@ def small_front_end() -> FrontEnd:
     )  # fmt: skip
 
 
+SMALL_IMAGE_SIZE = 64  # side of the pictures that the small family sees
+
+
 def l3_network(front_end: FrontEnd, dim: int = 6144) -> Network:
     """The published audio network; 6144 and 512 are its two poolings (OpenL3's embedding sizes)."""
     pools = {6144: {0: (8, 8), 128: (4, 8), 256: (8, 8)}, 512: {0: (32, 24), 128: (16, 24), 256: (32, 24)}}

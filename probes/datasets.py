@@ -13,13 +13,10 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from l3embed.errors import L3EmbedError
+from l3embed.errors import DataError
 
+__all__ = ["READERS", "Clip", "DataError", "checked", "digits", "esc10", "fold", "from_csv", "indexed"]
 N_FOLDS = 5
-
-
-class DataError(L3EmbedError):
-    """A data set that is not there, or not laid out as expected."""
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def test_domains_by_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="holds neither videos nor sound"):
         evaluate.domain(str(tmp_path / "empty"))
-    with pytest.raises(TrainingError, match="is no folder"):
+    with pytest.raises(TrainingError, match="is not there"):
         evaluate.domain(str(tmp_path / "nowhere"))
 
 
@@ -151,4 +151,4 @@ def test_the_table_and_what_it_is_made_of(sounds):
     lines = evaluate.table(rows).splitlines()
     assert lines[1].split() == ["trained", "on", "tones", "others"]
     assert lines[2].split()[:2] == ["a", "100.00"] and lines[3].split()[:2] == ["b", "50.00"]
-    assert "tones 40 videos, 80 questions" in lines[-1]
+    assert "tones: 40 videos (held_out), 80 questions" in lines[-1]

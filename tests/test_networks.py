@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("keras")
 
+from l3embed.avc.config import ModelConfig, TrainConfig
 from l3embed.errors import UsageError
 from l3embed.frontend import spectrograms
 from l3embed.networks import family, heads
@@ -167,3 +168,8 @@ def test_l3s_shared_windows_are_pooled_out_of_the_maps_of_the_whole(representati
         mine = maps[:, :, k : k + 24]
         pools = mine.reshape(2, -1, height, 24 // width, width, mine.shape[-1]).max(axis=(2, 4))
         np.testing.assert_allclose(shared(x)[:, k], pools.reshape(2, -1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["l3", "l3-small"])
+def test_a_configuration_knows_its_pictures_without_keras(name):
+    assert (TrainConfig(model=ModelConfig(family=name)).image_size,) * 2 + (3,) == family(name).IMAGE_SHAPE

@@ -86,7 +86,7 @@ def from_recording(path: Path, rng: np.random.Generator, rate_hz: int, clip_s: f
         wanted = int(clip_s * rate_hz)
         start = rng.uniform(0, max(0.0, (recording.expected_s or 0) - clip_s))
         sound = _take(recording, int(start * rate_hz), wanted)
-    return Clip(_at_least(sound, 2 * rate_hz), rate_hz)
+    return Clip(at_least(sound, 2 * rate_hz), rate_hz)
 
 
 def snippet(path: Path, rate_hz: int) -> np.ndarray:
@@ -158,7 +158,8 @@ def _take(recording, start: int, n: int) -> np.ndarray:
     return np.concatenate(kept)[first : first + n]
 
 
-def _at_least(sound: np.ndarray, n: int) -> np.ndarray:
+def at_least(sound: np.ndarray, n: int) -> np.ndarray:
+    """Repeated, until it has `n` samples."""
     return np.resize(sound, max(n, len(sound)))
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..spec import (
     L3_REPRESENTATIONS,
+    SMALL_IMAGE_SIZE,
     FrontEnd,
     Network,
     l3_front_end,
+    l3_image_front_end,
     l3_image_network,
     l3_network,
     small_front_end,
@@ -38,9 +40,14 @@ class ModelConfig:
 @dataclass(frozen=True)
 class DataConfig:
     videos: tuple[str, ...] = ()  # folders, searched recursively
+    index: str = ""  # of `l3embed data init`: its videos, in the parts that it holds
+    # Folder of clips that `l3embed train CONFIG --prepare` makes of all these; training then reads it in their place.
+    prepared: str = ""
+    frames: str = "jpeg"  # of prepared clips; "array": plain RGB, some ten times the size, nothing to decode
+    clips_per_file: int = 0  # of prepared clips: at most, drawn at random; 0: all that the file holds
     recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
     scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
-    held_out: float = 0.1  # share of files kept for validation (the paper: 10 %)
+    held_out: float = 0.1  # share of files in `videos` and `recordings` kept for validation (the paper: 10 %)
     clip_s: float = 10.0  # seconds of a clip held in memory at a time (AudioSet clips last 10 s)
     frames_hz: float = 10.0  # frames kept per second of video
     n_active: int = 20  # clips in memory at a time (jobs/retrain_feb2019: 20 streamers)
@@ -111,6 +118,11 @@ class TrainConfig:
             return l3_image_network(512)
         return Network(self.model.family, self.model.image_width, (1, 1))
 
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that the image network sees."""
+        return l3_image_front_end().crop if self.model.family == "l3" else SMALL_IMAGE_SIZE
+
 
 def read(path: str | Path) -> TrainConfig:
     """Read a TOML file. Paths in it are relative to its folder. Raises TrainingError with the key that is wrong."""
@@ -128,6 +140,7 @@ def read(path: str | Path) -> TrainConfig:
 
 def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
     data = {key: tuple(str(folder / p) for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    data |= {key: str(folder / p) for key in ("index", "prepared") if (p := getattr(config.data, key))}
     return replace(config, run=str(folder / config.run), data=replace(config.data, **data))
 
 
@@ -169,6 +182,7 @@ def _check(config: TrainConfig, path: Path) -> None:
         "model.family": ("l3", "l3-small"),
         "model.representation": tuple(L3_REPRESENTATIONS),
         "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "data.frames": ("jpeg", "array"),
         "pairs.negatives": ("other", "label", "video"),
         "fit.objective": ("binary", "contrastive"),
         "fit.decay": ("none", "cosine"),
@@ -191,8 +205,10 @@ def _check(config: TrainConfig, path: Path) -> None:
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip
     _check_negatives(config, path)
-    if not (config.data.videos or config.data.recordings or config.data.scenes):
-        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.recordings or data.scenes")
+    data = config.data
+    if not (data.videos or data.index or data.prepared or data.recordings or data.scenes):
+        raise TrainingError(f"{path}: nothing to learn from: set data.videos, data.index, data.prepared, "
+                            "data.recordings or data.scenes")  # fmt: skip
 
 
 def _check_negatives(config: TrainConfig, path: Path) -> None:
@@ -224,6 +240,7 @@ _RANGES = {
     "data.held_out": (0, 1),
     "data.clip_s": (1, math.inf),  # a window is one second
     "data.frames_hz": (_TINY, math.inf),
+    "data.clips_per_file": (0, math.inf),
     "data.n_active": (2, math.inf),  # a mismatch needs two clips
     "data.pairs_per_clip": (1, math.inf),
     "pairs.far_s": (1, math.inf),  # what is nearer overlaps

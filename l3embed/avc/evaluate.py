@@ -22,7 +22,7 @@ import numpy as np
 from .. import decode
 from ..errors import AudioError, TrainingError, reason
 from ..frontend import spectrograms
-from . import clips, pairs
+from . import clips, pairs, prepared
 from .config import DataConfig, TrainConfig, parse
 
 MOMENTS, MOST = 10, 1000  # of a video; videos of a domain
@@ -88,15 +88,20 @@ def restored(paths: list[str]) -> list[Run]:
 
 
 def domain(text: str) -> Domain:
-    """``NAME=FOLDER`` or ``FOLDER``: of videos, or of sound, whose pictures are drawn."""
+    """``NAME=PATH`` or ``PATH``: an index of `l3embed data`, or a folder of prepared clips, videos, or sound."""
     name, _, path = ("", "", text) if Path(text).exists() else text.partition("=") if "=" in text else ("", "", text)
-    folder = Path(path)
-    if not folder.is_dir():
-        raise TrainingError(f"{path}: is no folder: name one of videos or of sound, or NAME=FOLDER")
+    where = Path(path)
+    name = name or where.resolve().stem
+    if where.is_file():
+        return Domain(name, DataConfig(index=path))
+    if not where.is_dir():
+        raise TrainingError(f"{path}: is not there: name a folder, an index, or NAME=FOLDER")
+    if (where / prepared.MANIFEST).exists():
+        return Domain(name, DataConfig(prepared=path))
     for key, suffixes in (("videos", decode.VIDEO_SUFFIXES), ("recordings", decode.AUDIO_SUFFIXES)):
-        if any(p.suffix.lower() in suffixes for p in folder.rglob("*")):
-            return Domain(name or folder.resolve().name, DataConfig(**{key: (str(folder),)}))
-    raise TrainingError(f"{folder}: holds neither videos nor sound")
+        if any(p.suffix.lower() in suffixes for p in where.rglob("*")):
+            return Domain(name, DataConfig(**{key: (path,)}))
+    raise TrainingError(f"{path}: holds neither videos nor sound")
 
 
 def own_domains(runs: list[Run]) -> list[Domain]:
@@ -108,10 +113,12 @@ def own_domains(runs: list[Run]) -> list[Domain]:
 
 
 def evaluate(
-    runs: list[Run], domains: list[Domain], *, split: str = "held_out", seed: int = 0, moments: int = MOMENTS,
+    runs: list[Run], domains: list[Domain], *, split: str | None = None, seed: int = 0, moments: int = MOMENTS,
     most: int = MOST, jobs: int = 2,
 ) -> list[dict]:  # fmt: skip
     """Ask every run about the same moments of every domain.
+
+    `split` is a part of the data; by default test where there is an index, held_out elsewhere.
 
     Returns a row of plain values for each pair: run, domain, objective, `videos`, `questions`, `accuracy` (None of
     contrastive networks) and `two_way`, each with its 95 % bootstrap interval over videos, and what was `left_out`.
@@ -137,12 +144,13 @@ class Questions:
     """Blocks of (sound (N, window), matching image, other image) of a domain; the moments of a video stand together."""
 
     def __init__(
-        self, where: Domain, split: str, rate_hz: int, size: int, seed: int, moments: int, most: int, jobs: int
+        self, where: Domain, split: str | None, rate_hz: int, size: int, seed: int, moments: int, most: int, jobs: int
     ):
         self.where, self.seed, self.moments, self.jobs, self.size = where, seed, moments, jobs, size
         data = where.data
         self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(size * pairs.SHORT_SIDE))
-        sources = pairs.Sources(TrainConfig(data=data), split)
+        self.split = split or ("test" if data.index else "held_out")
+        sources = pairs.Sources(TrainConfig(data=data), self.split)
         files = sources.files if data.scenes < 1 else []
         files = [files[i] for i in np.random.default_rng([seed, 0]).permutation(len(files))[:most]]
         n_scenes = round(len(files) * data.scenes / (1 - data.scenes)) if files else most if data.scenes else 0
@@ -216,8 +224,8 @@ def _middle(image: np.ndarray, size: int) -> np.ndarray:
 def _row(run: Run, where: Domain, answers: list[tuple], questions: Questions, seed: int) -> dict:
     match, mismatch = (np.concatenate(some).reshape(-1, questions.moments) for some in zip(*answers, strict=True))
     row = {
-        "run": run.name, "domain": where.name, "objective": run.config.fit.objective, "videos": len(match),
-        "questions": 2 * match.size, "seed": seed, "left_out": questions.left_out,
+        "run": run.name, "domain": where.name, "objective": run.config.fit.objective, "split": questions.split,
+        "videos": len(match), "questions": 2 * match.size, "seed": seed, "left_out": questions.left_out,
     }  # fmt: skip
     binary = run.config.fit.objective == "binary"
     row["accuracy"], row["interval"] = (
@@ -251,8 +259,11 @@ def table(rows: list[dict]) -> str:
         text.append(title)
         text += ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         text.append("")
-    counts = {row["domain"]: f"{row['domain']} {row['videos']} videos, {row['questions']} questions" for row in rows}
-    return "\n".join([*text, "held out: " + "; ".join(counts.values())])
+    counts = {
+        row["domain"]: f"{row['domain']}: {row['videos']} videos ({row['split']}), {row['questions']} questions"
+        for row in rows
+    }
+    return "\n".join([*text, "; ".join(counts.values())])
 
 
 def _cell(value: float | None, interval: list[float] | None) -> str:

@@ -15,9 +15,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from ..spec import FrontEnd, Network
+from ..spec import SMALL_IMAGE_SIZE, FrontEnd, Network
 
-IMAGE_SHAPE = (64, 64, 3)
+IMAGE_SHAPE = (SMALL_IMAGE_SIZE, SMALL_IMAGE_SIZE, 3)
 BLOCKS = (1, 2, 4, 8)
 # Log-mel values of ordinary recordings lie around -10 +- 15 (10 log10 of a magnitude): to about [-1, 1].
 LEVEL_OFFSET, LEVEL_SCALE = 10.0, 15.0
