@@ -81,12 +81,12 @@ def test_every_run_is_asked_the_same_and_the_seed_decides(sounds):
     evaluate.evaluate([a, b], [sounds], moments=2, jobs=1)
     evaluate.evaluate([c], [sounds], moments=2, jobs=3)
     for one, two in ((a, b), (a, c)):
-        for (s1, i1), (s2, i2) in zip(one.model.asked, two.model.asked, strict=True):
+        for (s1, i1), (s2, i2) in zip(one.networks.asked, two.networks.asked, strict=True):
             np.testing.assert_array_equal(s1, s2)
             np.testing.assert_array_equal(i1, i2)
     d = _run(_oracle)
     evaluate.evaluate([d], [sounds], moments=2, seed=1)
-    assert not np.array_equal(d.model.asked[0][0], a.model.asked[0][0])
+    assert not np.array_equal(d.networks.asked[0][0], a.networks.asked[0][0])
 
 
 def test_only_held_out_files_are_asked_about(sounds, tmp_path):

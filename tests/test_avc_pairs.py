@@ -142,9 +142,9 @@ class _Labelled(pairs.Sources):
 
     def __init__(self, *what):
         super().__init__(*what)
-        names = [{"even"}, {"odd"}]
+        names, everything = [{"even"}, {"odd"}], self.files
         self.files = [replace(f, labels=frozenset(names[int(f.path.stem) % 2])) for f in self.files[:5]]
-        self.files.append(replace(self.videos[5], labels=frozenset({"alone"})))
+        self.files.append(replace(everything[5], labels=frozenset({"alone"})))
 
 
 @pytest.mark.parametrize("objective", ["binary", "contrastive"])

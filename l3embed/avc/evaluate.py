@@ -11,9 +11,10 @@ such question; of them, and of all, `two_way` says how often the match scores ab
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import numpy as np
 from .. import decode
 from ..errors import AudioError, TrainingError, reason
 from ..frontend import spectrograms
-from . import clips, pairs, prepared
+from . import clips, model, pairs, prepared, restore
 from .config import DataConfig, TrainConfig, parse
 
 MOMENTS, MOST = 10, 1000  # of a video; videos of a domain
@@ -43,7 +44,7 @@ class Run:
 
     name: str
     config: TrainConfig
-    model: object  # keras.Model
+    networks: object  # keras.Model of towers and head
     in_graph: bool  # whether it takes sound; else spectrograms
     image_size: int
 
@@ -56,7 +57,7 @@ class Run:
         for at in range(0, len(sound), BATCH):
             index = np.minimum(np.arange(at, at + BATCH), len(sound) - 1)  # every batch has the same shape
             answers = np.asarray(
-                self.model.predict_on_batch({"audio": self._audio(sound[index]), "image": image[index]})
+                self.networks.predict_on_batch({"audio": self._audio(sound[index]), "image": image[index]})
             )
             out.append(answers[:, 1] if self.config.fit.objective == "binary" else np.diagonal(answers))
         return np.concatenate(out)[: len(sound)].astype(np.float64)
@@ -67,24 +68,25 @@ class Run:
         return np.concatenate([spectrograms(x, np.zeros(1, int), self.config.front_end) for x in sound])
 
 
-def restored(paths: list[str]) -> list[Run]:
-    """The networks of run folders: those of the best epoch. Raises TrainingError for anything else."""
-    import json
-
-    from . import train
-
-    runs = []
-    for path in map(Path, paths):
-        try:
-            told = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path}: is no folder of a run (config.json: {reason(error)})") from error
-        config = parse(TrainConfig, told, str(path / "config.json"))
-        train._keras(config.backend)
-        model, _, size = train.build(config, in_graph := sys.modules["keras"].backend.backend() == "tensorflow")
-        model.load_weights(path / "best.weights.h5")
-        runs.append(Run(path.name, config, model, in_graph, size))
+def restored(paths: list[str | Path]) -> list[Run]:
+    """The networks of runs (at their best epoch), model folders or checkpoints. Raises TrainingError."""
+    runs, paths = [], [Path(path) for path in paths]
+    for path in paths:
+        networks, config = restore.restore(path / "best" if (path / "best").is_dir() else path)
+        here = next((folder for folder in (path, path.parent) if (folder / "config.json").exists()), None)
+        if here:  # cards travel, and tell the names of files only
+            config = replace(config, data=_data_of(here / "config.json"))
+        alone = sum(other.name == path.name for other in paths) == 1
+        name = path.name if alone else str(path)
+        runs.append(Run(name, config, networks.model, model.front_end_in_graph(), networks.image_size))
     return runs
+
+
+def _data_of(path: Path) -> DataConfig:
+    try:
+        return parse(TrainConfig, json.loads(path.read_text(encoding="utf-8")), str(path)).data
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrainingError(f"{path}: is damaged ({reason(error)})") from error
 
 
 def domain(text: str) -> Domain:
