@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, cli_data, cli_store
+from . import __version__, cli_data, cli_evaluate, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_train(commands)
     cli_data.add(commands)
+    cli_evaluate.add(commands)
     cli_store.add(commands)
     return parser
 

@@ -34,6 +34,7 @@ class ModelConfig:
     name: str = "l3"
     family: str = "l3"  # "l3" (the published networks) or "l3-small"
     representation: str = "mel256"  # "linear", "mel128", "mel256"; the small family has one, "log-mel"
+    l3_width: int = 64  # filters of its first blocks; fewer make a network for trials, not the published one
     width: int = 24  # small family: filters of the first audio block
     image_width: int = 16  # small family: the same for pictures
     bands: int = 2  # small family: bands of frequency that the embedding keeps
@@ -121,13 +122,13 @@ class TrainConfig:
     @property
     def audio(self) -> Network:
         if self.model.family == "l3":
-            return l3_network(self.front_end, 6144)
+            return replace(l3_network(self.front_end, 6144), width=self.model.l3_width)
         return Network(self.model.family, self.model.width, (self.model.bands, 1))
 
     @property
     def image(self) -> Network:
         if self.model.family == "l3":
-            return l3_image_network(512)
+            return replace(l3_image_network(512), width=self.model.l3_width)
         return Network(self.model.family, self.model.image_width, (1, 1))
 
     @property
@@ -266,6 +267,7 @@ def _get(config: TrainConfig, key: str):
 _TINY = 1e-12  # stands for "more than zero" in the ranges below
 _RANGES = {
     "seed": (0, 2**32 - 1),  # NumPy's legacy seeds, which Keras sets, are 32 bits wide
+    "model.l3_width": (1, math.inf),
     "model.width": (1, math.inf),
     "model.image_width": (1, math.inf),
     "data.scenes": (0, 1),
