@@ -357,6 +357,10 @@ def _add_train(commands) -> None:
         "A run that was stopped goes on from its last checkpoint when the same command is given again.",
     )  # fmt: skip
     parser.add_argument("config", metavar="CONFIG.toml")
+    parser.add_argument("--init", metavar="WEIGHTS", help="fine-tune: begin with the weights of a run, of one of its "
+        "model folders or checkpoints, of a shipped or published model, or of a weight file")  # fmt: skip
+    parser.add_argument("--init-image", metavar="WEIGHTS", help="the same for the image network alone; none: random, "
+        "whatever --init brings")  # fmt: skip
     parser.add_argument("--prepare", action="store_true", help="do not train: decode the videos and recordings of the "
         "configuration into its folder data.prepared, from which training then reads")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="of --prepare: shards made "
@@ -370,6 +374,7 @@ def _train(arguments) -> int:
         return cli_data.prepare(arguments)
     from .avc import config, train
 
-    folder = train.train(config.read(arguments.config), progress=not arguments.quiet)
+    chosen = config.begin_with(config.read(arguments.config), arguments.init, arguments.init_image)
+    folder = train.train(chosen, progress=not arguments.quiet)
     print(folder)
     return OK

@@ -27,7 +27,7 @@ from l3embed.avc.config import DataConfig, FitConfig, ModelConfig, TrainConfig
 def measure(config: TrainConfig, skip: int) -> tuple[float, float]:
     """(made, handed over), pairs a second."""
     with contextlib.closing(loader.Loader(config, config.image_size, True, 0)) as load:
-        for number, _ in enumerate(load, 1):
+        for number, _ in enumerate(itertools.islice(load, config.fit.steps), 1):
             if number == skip:
                 started, before, made_before = time.monotonic(), load.n_pairs, load.made_s
         n_pairs = load.n_pairs - before
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=int, default=2, help="of each, in turn; the median counts")
     arguments = parser.parse_args()
-    data = DataConfig(videos=tuple(os.path.abspath(folder) for folder in arguments.folder), held_out=0.0)
+    data = DataConfig(videos=tuple(os.path.abspath(folder) for folder in arguments.folder))
     fit = FitConfig(steps=arguments.batches + arguments.skip, epochs=1)
     config = TrainConfig(model=ModelConfig(family=arguments.family), data=data, fit=fit)
     with tempfile.TemporaryDirectory() as folder:

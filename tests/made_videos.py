@@ -57,7 +57,7 @@ def make_video(path, marks, hz=10, size=(96, 80), sound=True):
 def make_config(pair=None, fit=None, **data):
     small = ModelConfig(family="l3-small", width=4, image_width=4)
     data = DataConfig(**{"clip_s": 2.5, "n_active": 4, "pairs_per_clip": 4, "held_out": 0.0, **data})
-    fit = FitConfig(**{"batch": 16, "steps": 4, "epochs": 2, **(fit or {})})
+    fit = FitConfig(**{"batch": 16, "steps": 4, "validation_steps": 0, "epochs": 2, **(fit or {})})
     return TrainConfig(seed=7, model=small, data=data, pairs=pair or PLAIN, fit=fit)
 
 

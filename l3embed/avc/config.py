@@ -26,6 +26,8 @@ from ..spec import (
     small_front_end,
 )
 
+OBJECTIVES = ("binary", "contrastive")  # of networks/heads.py, which waits for Keras
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -35,6 +37,10 @@ class ModelConfig:
     width: int = 24  # small family: filters of the first audio block
     image_width: int = 16  # small family: the same for pictures
     bands: int = 2  # small family: bands of frequency that the embedding keeps
+    # First weights, instead of random ones: a run, one of its model folders or checkpoints, a shipped or published
+    # model, or a weight file of OpenL3's layout. What is from l3embed's own runs brings both networks and the head.
+    init: str = ""
+    init_image: str = ""  # the same for the image network alone; "none": random, whatever `init` brings
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,16 @@ class FitConfig:
     steps: int = 4096  # batches an epoch
     validation_steps: int = 1024
     epochs: int = 300
-    learning_rate: float = 1e-5
+    learning_rate: float = 1e-5  # Adam's
+    l2: float = 1e-5  # on all kernels
     decay: str = "none"  # or "cosine": to zero over the whole run
     precision: str = "float32"  # or "mixed_bfloat16"
     workers: int = 1  # processes that make pairs
+    train: str = "both"  # networks; "audio": the image network stays as it is
+    devices: int = 0  # that share each batch (JAX only); 0: all there are
+    keep_at: tuple[int, ...] = ()  # numbers of pairs seen after which the networks are kept as a model of their own
+    checkpoint_minutes: float = 10.0  # also within an epoch; 0: after every batch
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,17 @@ def read(path: str | Path) -> TrainConfig:
 def _beside(folder: Path, config: TrainConfig) -> TrainConfig:
     data = {key: tuple(str(folder / p) for p in getattr(config.data, key)) for key in ("videos", "recordings")}
     data |= {key: str(folder / p) for key in ("index", "prepared") if (p := getattr(config.data, key))}
-    return replace(config, run=str(folder / config.run), data=replace(config.data, **data))
+    first = {key: v for key in ("init", "init_image") if (v := getattr(config.model, key)) and (folder / v).exists()}
+    first = {key: str(folder / value) for key, value in first.items()}  # the others are names
+    return replace(
+        config, run=str(folder / config.run), data=replace(config.data, **data), model=replace(config.model, **first)
+    )
+
+
+def begin_with(config: TrainConfig, init: str | None, init_image: str | None) -> TrainConfig:
+    """The configuration with other first weights, where they are given."""
+    named = {"init": init, "init_image": init_image}
+    return replace(config, model=replace(config.model, **{k: v for k, v in named.items() if v is not None}))
 
 
 def parse(kind, table: dict, where: str):
@@ -154,11 +176,12 @@ def parse(kind, table: dict, where: str):
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
             raise TrainingError(f"{where}: unknown key {key!r}: {hint}")
         default = getattr(kind(), key)
-        values[key] = _value(default, value, f"{where}: {key}")
+        values[key] = _value(default, value, f"{where}: {key}", 0 if known[key].type == "tuple[int, ...]" else "")
     return kind(**values)
 
 
-def _value(default, value, where: str):
+def _value(default, value, where: str, item_like=""):
+    """`item_like`: what the items of a list are like whose default is empty."""
     if is_dataclass(default):
         if not isinstance(value, dict):
             raise TrainingError(f"{where} must be a table. Received: {value!r}")
@@ -168,8 +191,8 @@ def _value(default, value, where: str):
             raise TrainingError(
                 f"{where} must be a list{f' of {len(default)}' if default else ''}. Received: {value!r}"
             )
-        for item in value:  # the empty defaults are lists of folders, the others pairs of numbers
-            _value(default[0] if default else "", item, f"{where}: each item")
+        for item in value:
+            _value(default[0] if default else item_like, item, f"{where}: each item")
         return tuple(value)
     allowed = (int, float) if isinstance(default, float) else type(default)
     if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(default, bool)):
@@ -184,8 +207,9 @@ def _check(config: TrainConfig, path: Path) -> None:
         "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
         "data.frames": ("jpeg", "array"),
         "pairs.negatives": ("other", "label", "video"),
-        "fit.objective": ("binary", "contrastive"),
+        "fit.objective": OBJECTIVES,
         "fit.decay": ("none", "cosine"),
+        "fit.train": ("both", "audio"),
         "fit.precision": ("float32", "mixed_bfloat16"),
         "backend": ("", "tensorflow", "jax"),
     }
@@ -201,6 +225,7 @@ def _check(config: TrainConfig, path: Path) -> None:
         low, high = _get(config, key)
         if not 0 <= low <= high < math.inf:
             raise TrainingError(f"{path}: {key} must be two numbers, 0 <= low <= high. Received: {[low, high]}")
+    _check_keep_at(config.fit, path)
     if not re.fullmatch(r"\w[\w.-]*", config.model.name):
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip
@@ -223,6 +248,13 @@ def _check_negatives(config: TrainConfig, path: Path) -> None:
     if pairs.negatives == "video" and pairs.misaligned:
         raise TrainingError(f"{path}: pairs.misaligned shows the last frame of a clip whatever its sound: no place in "
                             "the clip is a negative then, pairs.negatives = 'video' cannot be")  # fmt: skip
+
+
+def _check_keep_at(fit: FitConfig, path: Path) -> None:
+    total = fit.epochs * fit.steps * fit.batch
+    if wrong := [n for n in fit.keep_at if not 1 <= n <= total]:
+        raise TrainingError(f"{path}: fit.keep_at must lie between 1 and {total}, the pairs of the whole run "
+                            f"(epochs x steps x batch). Received: {wrong[0]}")  # fmt: skip
 
 
 def _get(config: TrainConfig, key: str):
@@ -251,5 +283,8 @@ _RANGES = {
     "fit.validation_steps": (1, math.inf),
     "fit.epochs": (1, math.inf),
     "fit.learning_rate": (_TINY, math.inf),
+    "fit.l2": (0, math.inf),
     "fit.workers": (1, math.inf),
+    "fit.devices": (0, math.inf),
+    "fit.checkpoint_minutes": (0, math.inf),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import queue
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from functools import cache, partial
 
 import numpy as np
 
@@ -19,12 +21,15 @@ from . import pairs
 from .config import TrainConfig
 
 QUEUED = 4  # batches a process may be ahead
+HELD_OUT = 1 << 20  # stands where the seed of a stream of the training part has the epoch
 
 
 class Loader:
-    """Batches of the training part, from a step of an epoch on; batch b comes from process b modulo workers.
+    """Batches of each epoch, those of the held-out part after those of training; batch b comes from process b modulo
+    workers.
 
-    Every epoch starts its streams anew from (seed, epoch, worker), so a resumed run sees the same pairs.
+    Every epoch starts its streams anew from (seed, epoch, worker), so a resumed run sees the same pairs; those of the
+    held-out part are the same in every epoch.
 
     So far: `n_pairs` handed out, `waited_s` the seconds that whoever asked for them had to wait, `made_s` the seconds
     that the processes worked on them, all processes together. Differences of them tell of a stretch of the run.
@@ -52,7 +57,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple]:
         for _, steps in _epochs(self._config, *self._first):
-            for step in steps:
+            for step in itertools.chain(steps, range(self._config.fit.validation_steps)):
                 yield self._get(step % len(self._pipes))
 
     def _get(self, worker: int) -> tuple:
@@ -75,6 +80,46 @@ class Loader:
             process.join()
 
 
+class Ahead:
+    """The batches of a loader, the next one taken out of its pipe while the network is busy.
+
+    So far: `n_pairs` handed out, `waited_s` the seconds that whoever asked for them had to wait.
+    """
+
+    def __init__(self, load: Loader):
+        self.load, self.n_pairs, self.waited_s = load, 0, 0.0
+        self._next, self._closed = queue.Queue(1), threading.Event()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> tuple:
+        started = time.monotonic()
+        batch = self._next.get()
+        self.waited_s += time.monotonic() - started
+        if isinstance(batch, Exception):
+            raise batch
+        self.n_pairs += len(batch[1])
+        return batch
+
+    def _take(self) -> None:
+        try:
+            for batch in self.load:
+                self._put(batch)
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._next.put(item, timeout=0.5)
+
+    def close(self) -> None:
+        """Close the loader, too, whose end wakes the thread."""
+        self._closed.set()
+        self.load.close()
+        self._thread.join()
+
+
 def _epochs(config: TrainConfig, first_epoch: int, first_step: int) -> Iterator[tuple[int, range]]:
     """Each epoch to come, and its steps to come."""
     for epoch in range(first_epoch, config.fit.epochs):
@@ -82,29 +127,9 @@ def _epochs(config: TrainConfig, first_epoch: int, first_step: int) -> Iterator[
 
 
 def held_out(config: TrainConfig, sources: pairs.Sources, image_size: int, in_graph: bool) -> Iterator[tuple]:
-    """The batches of the held-out part: the same ones at every call."""
-    seed = [config.seed, 1 << 20]
+    """The batches of one part, made here: the same ones at every call."""
+    seed = [config.seed, HELD_OUT, 0]
     return _prepared(pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed), config, in_graph)
-
-
-@contextlib.contextmanager
-def own_errors(batches):
-    """The same batches for Keras, whose TensorFlow backend wraps an error in them beyond recognition: unwrap it."""
-    raised = []
-
-    def watched():
-        try:
-            yield from batches
-        except L3EmbedError as error:
-            raised.append(error)
-            raise
-
-    try:
-        yield watched()
-    except Exception:
-        if raised:
-            raise raised[0] from None
-        raise
 
 
 def _work(config, image_size, in_graph, first, worker, out) -> None:
@@ -118,18 +143,25 @@ def _work(config, image_size, in_graph, first, worker, out) -> None:
 
 
 def _make(config, image_size, in_graph, first, worker, ahead) -> None:
+    sources = cache(partial(pairs.Sources, config))  # what is known of broken files serves all epochs
+
+    def make(split: str, seed: list[int], steps: range) -> None:
+        """This process's share of the steps."""
+        mine = range(worker, steps.stop, config.fit.workers)
+        past = sum(step < steps.start for step in mine)
+        if past == len(mine):
+            return
+        draws = pairs.stream(config, sources(split), image_size, seed)
+        batches = _prepared(pairs.batches(draws, config, seed, past), config, in_graph)
+        for _ in mine[past:]:
+            started = time.monotonic()
+            inputs, target = next(batches)
+            ahead.put((inputs, target, time.monotonic() - started))
+
     try:
-        sources = pairs.Sources(config, "train")
         for epoch, steps in _epochs(config, *first):
-            mine = [step for step in range(config.fit.steps) if step % config.fit.workers == worker]
-            past = [step for step in mine if step < steps.start]
-            seed = [config.seed, epoch, worker]
-            batches = pairs.batches(pairs.stream(config, sources, image_size, seed), config, seed, len(past))
-            batches = _prepared(batches, config, in_graph)
-            for _ in mine[len(past) :]:
-                started = time.monotonic()
-                inputs, target = next(batches)
-                ahead.put((inputs, target, time.monotonic() - started))
+            make("train", [config.seed, epoch, worker], steps)
+            make("held_out", [config.seed, HELD_OUT, worker], range(config.fit.validation_steps))
     except L3EmbedError as error:
         ahead.put(str(error))
     except Exception:

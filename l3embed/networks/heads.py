@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 from keras import layers, ops
-
-from .l3 import L2
 
 PROJECTION_DIM = 128
 # Start of the learned inverse temperature (0.1) and its bound (0.01), as in CLIP (Radford et al. 2021, section 2.5).
@@ -20,9 +20,8 @@ def correspondence_head(image_dim: int, audio_dim: int, units: int = 128) -> ker
     Concatenation, dense 128 ReLU, softmax, as in marl/l3embedding: 131,458 parameters for two 512-vectors.
     """
     inputs = [keras.Input((image_dim,), name="image_vector"), keras.Input((audio_dim,), name="audio_vector")]
-    kernel = dict(kernel_initializer="he_normal", kernel_regularizer=keras.regularizers.L2(L2))
-    hidden = layers.Dense(units, activation="relu", **kernel)(layers.Concatenate()(inputs))
-    outputs = layers.Dense(2, activation="softmax", dtype="float32", **kernel)(hidden)
+    hidden = layers.Dense(units, activation="relu", kernel_initializer="he_normal")(layers.Concatenate()(inputs))
+    outputs = layers.Dense(2, activation="softmax", dtype="float32", kernel_initializer="he_normal")(hidden)
     return keras.Model(inputs, outputs, name="correspondence_head")
 
 
@@ -75,3 +74,18 @@ def _mask_same_clip(clip, logits):
     clip = ops.reshape(clip, (-1,))
     same = ops.cast(ops.equal(clip[:, None], clip[None, :]), logits.dtype) - ops.eye(ops.shape(logits)[0])
     return logits + same * _NEVER
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the towers' vectors are trained for. `loss` and `accuracy` take (target, head's output), as Keras' do."""
+
+    head: Callable[[int, int], keras.Model]  # sizes of the image vector and the audio vector
+    loss: Callable
+    accuracy: Callable
+
+
+OBJECTIVES = {
+    "binary": Objective(correspondence_head, keras.losses.categorical_crossentropy, keras.metrics.categorical_accuracy),
+    "contrastive": Objective(contrastive_head, contrastive_loss, pair_accuracy),
+}

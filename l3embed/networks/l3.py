@@ -1,7 +1,7 @@
 """L3-Net: the published audio and image networks (Cramer et al. 2019; Arandjelovic & Zisserman 2017).
 
 Layer for layer as marl/l3embedding trained them and as the published OpenL3 weights expect: convolutions 3x3 with
-bias, He-normal, L2 1e-5; batch normalisation with Keras' defaults. Axes (batch, frequency, time, channel) for sound,
+bias, He-normal; batch normalisation with Keras' defaults. Axes (batch, frequency, time, channel) for sound,
 (batch, height, width, channel) for pictures. Layer names are ours: weights are matched by order, never by name.
 """
 
@@ -12,7 +12,6 @@ from keras import layers, ops
 
 from ..spec import FrontEnd, Network
 
-L2 = 1e-5  # Cramer et al. 2019, section 3.1
 IMAGE_SHAPE = (224, 224, 3)
 BLOCKS = (1, 2, 4, 8)  # filters of the four blocks, in units of the width
 
@@ -94,8 +93,4 @@ def _summary(maps, padding: str):
 
 
 def _conv(filters: int, name: str | None = None) -> layers.Conv2D:
-    return layers.Conv2D(filters, 3, padding="same", name=name, **_kernel())
-
-
-def _kernel() -> dict:
-    return {"kernel_initializer": "he_normal", "kernel_regularizer": keras.regularizers.L2(L2)}
+    return layers.Conv2D(filters, 3, padding="same", name=name, kernel_initializer="he_normal")

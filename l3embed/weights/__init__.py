@@ -12,12 +12,12 @@ from .checkpoint import read_state_dict
 from .fetch import fetch
 from .files import check, sha256
 from .published import about, is_published
-from .release import add_graph, convert, load_network, release, set_arrays
-from .resolve import find, with_file
+from .release import add_graph, add_graphs, build, convert, load_network, release, save, set_arrays
+from .resolve import arrays_of, find, with_file
 
 __all__ = [
-    "DEFAULT", "Card", "about", "add_graph", "available", "cache_folder", "card", "check", "convert", "enter", "fetch",
-    "find",
-    "is_published", "load_network", "read_arrays", "read_state_dict", "release", "set_arrays", "sha256",
-    "shipped_folder", "toml", "with_file", "write_arrays",
+    "DEFAULT", "Card", "about", "add_graph", "add_graphs", "arrays_of", "available", "build", "cache_folder",
+    "card", "check", "convert", "enter", "fetch", "find", "is_published", "load_network", "read_arrays",
+    "read_state_dict", "release", "save", "set_arrays", "sha256", "shipped_folder", "toml", "with_file",
+    "write_arrays",
 ]  # fmt: skip

@@ -66,7 +66,12 @@ def set_arrays(network, arrays: list, source) -> None:
 
 
 def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
-    """Write a model: its weights rounded to `dtype`, the graph converted from the rounded ones, and the card.
+    """Write a model (see `save`), and the graph converted from the rounded weights."""
+    return add_graph(save(model, arrays, folder, about, dtype))
+
+
+def save(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "float16") -> Card:
+    """Write a model without its graph: its weights rounded to `dtype`, and the card.
 
     `arrays` are the network's, in order; `about` goes into the card as it is (description, licence, training).
     """
@@ -76,27 +81,39 @@ def release(model: Model, arrays: list, folder: Path, about: dict, dtype: str = 
     front_end = {k: v for k, v in asdict(model.front_end).items() if v is not None}
     table = {"name": model.name, "dim": model.dim, **about, "front_end": front_end, "network": asdict(model.network)}
     table["files"] = {"weights": {"file": file.name, "sha256": sha256(file)}}
-    return add_graph(write(folder / f"{model.name}.toml", table))
+    return write(folder / f"{model.name}.toml", table)
 
 
 def add_graph(card: Card) -> Card:
-    """Convert the card's weights to an OpenVINO graph beside it, and enter it in the card.
+    """`add_graphs` for one card."""
+    return add_graphs([card])[0]
+
+
+def add_graphs(cards: list[Card]) -> list[Card]:
+    """Convert each card's weights to an OpenVINO graph beside it, and enter it in the card.
 
     float32, batch size and time open: one graph for windows and for long rows of them.
 
     By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.
     """
-    folder, name = card.path.parent, card.model.name
-    code = "import sys; from l3embed import weights; weights.convert(weights.card(sys.argv[1]), sys.argv[2])"
+    if not cards:
+        return []
+    graphs = [card.path.with_name(f"{card.model.name}.xml") for card in cards]
+    code = ("import sys; from l3embed import weights\nfor path, graph in zip(sys.argv[1::2], sys.argv[2::2]): "
+            "weights.convert(weights.card(path), graph)")  # fmt: skip
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    command = [sys.executable, "-c", code, str(card.path), str(folder / f"{name}.xml")]
+    paths = [str(path) for card, graph in zip(cards, graphs, strict=True) for path in (card.path, graph)]
+    command = [sys.executable, "-c", code, *paths]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise WeightsError(f"{card.path}: its graph cannot be made: {last}")
-    return enter(card, {"graph": folder / f"{name}.xml", "graph_data": folder / f"{name}.bin"})
+        raise WeightsError(f"{', '.join(str(card.path) for card in cards)}: no graph can be made: {last}")
+    return [
+        enter(card, {"graph": graph, "graph_data": graph.with_suffix(".bin")})
+        for card, graph in zip(cards, graphs, strict=True)
+    ]
 
 
 def convert(card: Card, path: str) -> None:

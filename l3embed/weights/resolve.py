@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UsageError, WeightsError, reason
 from ..frontend import mel_filterbank
-from ..spec import Model, Published, digest, l3_front_end, openl3_model, published
+from ..spec import L3_REPRESENTATIONS, Model, Published, digest, l3_front_end, openl3_model, published
 from .arrays import WeightFile, read
 from .cache import alone, cache_folder
 from .cards import Card, card
@@ -99,11 +99,29 @@ def _origin(which: Published | None, path: Path, identity: str) -> str:
     return origin
 
 
-def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
+def arrays_of(model: Model, path: Path) -> list[np.ndarray]:
+    """The arrays of a weight file for a model, not converted, but checked in the same way.
+
+    A published file is known by its hash: of another modality or representation it is refused. Raises WeightsError.
+    """
+    if origin := identify(path, sha256(path)):
+        _, modality, representation, _ = origin.split("-")[0].split("_")
+        n_mels = L3_REPRESENTATIONS[representation]
+        if modality != model.modality or (modality == "audio" and n_mels != model.front_end.n_mels):
+            raise WeightsError(f"{path}: is {origin}: {model.name} is of another modality or representation")
+    return _checked(model, path).arrays
+
+
+def _checked(model: Model, path: Path) -> WeightFile:
     weights = read(path)
     if model.modality == "audio":
         _check_front_end(model, weights, path)
     set_arrays(build(model), weights.arrays, path)
+    return weights
+
+
+def _convert(model: Model, path: Path, folder: Path, origin: str) -> None:
+    weights = _checked(model, path)
     about = {"origin": {"published": origin, "front_end": _trained_with(model, weights, origin)}}
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         release(model, weights.arrays, Path(temporary) / folder.name, about, "float32")
