@@ -5,31 +5,52 @@
 FOLDERs hold videos. Everything is measured in one run: the clips are prepared first (JPEG, and as plain RGB), then each
 way to read them makes the same number of batches, with the paper's sampling (20 open clips, 20 pairs of each on
 average). Two rates: `made`, pairs a second of the processes while they work (Loader.pairs_per_s), and `handed over`, to
-a consumer that does nothing else; the first batches, while processes start and open their clips, are left out.
+a consumer that does nothing else; the first batches, while processes start and open their clips, are left out. Beside
+them the processor time of a pair, ffmpeg's included, which other programs on the machine do not change much.
 """
 
 import argparse
 import contextlib
+import itertools
 import os
+import resource
 import statistics
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from l3embed.avc import loader, prepare
+from l3embed.avc import loader, pairs, prepare
 from l3embed.avc.config import DataConfig, FitConfig, ModelConfig, TrainConfig
 
 
 def measure(config: TrainConfig, skip: int) -> tuple[float, float]:
     """(made, handed over), pairs a second."""
     with contextlib.closing(loader.Loader(config, config.image_size, True, 0)) as load:
-        for number, _ in enumerate(load, 1):
+        for number, _ in enumerate(itertools.islice(load, config.fit.steps), 1):
             if number == skip:
                 started, before, made_before = time.monotonic(), load.n_pairs, load.made_s
         n_pairs = load.n_pairs - before
         made = n_pairs * config.fit.workers / (load.made_s - made_before)
         return made, n_pairs / (time.monotonic() - started)
+
+
+def processor_ms(config: TrainConfig, skip: int) -> float:
+    """Of one pair, made in this process and in those that it starts."""
+    seed = [config.seed, 0, 0]
+    draws = pairs.stream(config, pairs.Sources(config, "train"), config.image_size, seed)
+    batches = pairs.batches(draws, config, seed)
+    for _ in itertools.islice(batches, skip):
+        pass
+    before = _processor_s()
+    for _ in itertools.islice(batches, config.fit.steps - skip):
+        pass
+    return 1000 * (_processor_s() - before) / (config.fit.steps - skip) / config.fit.batch
+
+
+def _processor_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def main() -> None:
@@ -41,7 +62,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=int, default=2, help="of each, in turn; the median counts")
     arguments = parser.parse_args()
-    data = DataConfig(videos=tuple(os.path.abspath(folder) for folder in arguments.folder), held_out=0.0)
+    data = DataConfig(videos=tuple(os.path.abspath(folder) for folder in arguments.folder))
     fit = FitConfig(steps=arguments.batches + arguments.skip, epochs=1)
     config = TrainConfig(model=ModelConfig(family=arguments.family), data=data, fit=fit)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,6 +76,7 @@ def main() -> None:
             size = sum(path.stat().st_size for path in Path(made.data.prepared).iterdir()) / 1e6
             seconds = time.monotonic() - started
             print(f"prepared {n_files} files ({len(failed)} not) as {frames}: {seconds:.1f} s, {size:.0f} MB")
+        processor = {name: processor_ms(way, arguments.skip) for name, way in ways.items()}
         found: dict[tuple, list] = {}
         for _ in range(arguments.runs):
             for workers in arguments.workers:
@@ -62,6 +84,8 @@ def main() -> None:
                     way = replace(way, fit=replace(fit, workers=workers))
                     found.setdefault((name, workers), []).append(measure(way, arguments.skip))
     base = {}
+    for name, cost in processor.items():
+        print(f"{name:16} {cost:6.2f} ms of processor time a pair: {processor['videos'] / cost:.1f}x as many as videos")
     print(f"{'read from':16} processes   made/s  handed over/s   against videos")
     for (name, workers), rates in found.items():
         made, handed = (statistics.median(rate) for rate in zip(*rates, strict=True))

@@ -77,6 +77,17 @@ def test_what_cannot_be_used_has_its_reason(rows):
     assert all(bool(row.part) != bool(row.problem) for row in rows.values())
 
 
+def test_training_leaves_out_what_the_index_would(odd, rows, capsys):
+    """From the folder itself, without an index; copies are usable there."""
+    useless = {name for name, row in rows.items() if row.problem} - {"zopy.mkv"}
+    config = make_config(videos=(str(odd),), pairs_per_clip=1, n_active=4)
+    (inputs, _), *_ = batches(config, 1)
+    assert np.abs(inputs["audio"]).max(axis=(1, 2)).min() > 1e-3
+    lines = capsys.readouterr().err.splitlines()
+    named = {line.split(": left out of training: ")[0].removeprefix(f"{odd}/") for line in lines}
+    assert named <= useless and len(named) > 2
+
+
 def test_what_videos_hold_is_measured_not_believed(rows):
     good, promises = rows["good.mkv"], rows["promises.mkv"]
     assert (good.sound_s, good.picture_s) == (pytest.approx(3, abs=0.01), pytest.approx(3, abs=0.01))

@@ -118,7 +118,7 @@ def test_a_run_killed_within_an_epoch_resumes_as_if_nothing_had_happened(trained
     whole, _ = trained
     folder, started = children
     run = folder / "killed"
-    _, said = started["killed"].communicate(timeout=120)
+    _, said = started["killed"].communicate(timeout=900)
     assert started["killed"].returncode == -9, said
     about = checkpoints.read(run / "newest.npz").about["state"]
     assert (about["epoch"], about["step"]) == (1, 1)  # 3 batches and the validation, 1 batch; killed in the next one
@@ -137,13 +137,13 @@ def test_a_run_killed_within_an_epoch_resumes_as_if_nothing_had_happened(trained
 def test_the_same_run_on_jax(children, unconverted):
     pytest.importorskip("jax")
     folder, started = children
-    _, said = started["jax"].communicate(timeout=240)
+    _, said = started["jax"].communicate(timeout=900)
     assert started["jax"].returncode == -9, said
     card = weights.card(folder / "one" / "model")
     assert card.model.dim == 64 and card.file("graph").exists()
     assert all(np.isfinite(x).all() for x in weights.load_network(card).get_weights())
     again = begin(f"start({tiny(folder / 'jax-killed', objective='contrastive', devices=1)!r})", **_two_devices(folder))
-    _, said = again.communicate(timeout=240)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     assert learned(folder / "jax-killed") == learned(folder / "one")
     one, two = (learned(folder / name)[1] for name in ("one", "two"))
