@@ -100,3 +100,40 @@ def test_a_killed_run_leaves_no_worker_behind():
     with process:
         process.communicate(timeout=60)  # a worker that lived on would keep the other end of this pipe open
     assert process.returncode == -9
+
+
+class _Batches:
+    """Stands in for a loader: two batches, then a fault."""
+
+    n_pairs, made_s = 0, 0.0
+
+    def __iter__(self):
+        yield {}, [1, 2]
+        yield {}, [3]
+        raise TrainingError("the disk is full")
+
+    def close(self):
+        pass
+
+
+def test_batches_taken_ahead_come_in_order_and_errors_pass_through():
+    ahead = loader.Ahead(_Batches())
+    assert [next(ahead)[1], next(ahead)[1], ahead.n_pairs] == [[1, 2], [3], 3]
+    with pytest.raises(TrainingError, match="the disk is full"):
+        next(ahead)
+    ahead.close()
+    unread = loader.Ahead(_Batches())
+    next(unread)
+    unread.close()
+    assert not unread._thread.is_alive()
+
+
+def test_the_held_out_batches_follow_those_of_each_epoch():
+    fit = {"batch": 4, "steps": 1, "validation_steps": 2, "workers": 2}
+    config = make_config(fit=fit, scenes=1.0)
+    first = _loaded(config, 99)
+    assert len(first) == 2 * (1 + 2)
+    assert equal_batches(first[1:3], first[4:6]) and not equal_batches(first[:1], first[3:4])
+    sources = pairs.Sources(config, "held_out")
+    assert equal_batches(first[1:2], [next(loader.held_out(config, sources, 64, in_graph=True))])
+    assert equal_batches(_loaded(config, 99, first_step=1), first[1:])  # killed between the two

@@ -45,11 +45,12 @@ def test_rows_of_batches_that_come_again_are_dropped(tmp_path):
 
 
 def test_speed_tells_the_loader_from_the_network():
-    """100 pairs in 10 s, 4 of them spent waiting; 2 processes worked 2.5 s each."""
-    found = log.speed(log.Mark(5.0, 1.0, 3.0, 50), log.Mark(15.0, 5.0, 8.0, 150), 2)
+    """100 pairs in 10 s, 4 of them spent waiting; 2 processes worked 2.5 s each on 120 pairs."""
+    mark = log.Mark(time_s=5.0, n_pairs=50, waited_s=1.0, n_made=60, made_s=3.0)
+    found = log.speed(mark, log.Mark(15.0, 150, 5.0, 180, 8.0), 2)
     assert found == {
-        "pairs_per_s": 10.0, "network_pairs_per_s": pytest.approx(100 / 6), "loader_pairs_per_s": 40.0, "waited": 0.4,
+        "pairs_per_s": 10.0, "network_pairs_per_s": pytest.approx(100 / 6), "loader_pairs_per_s": 48.0, "waited": 0.4,
     }  # fmt: skip
     assert "waited 40.0% of the time" in log.said(found)
-    mark = log.Mark(5.0, 1.0, 3.0, 50)
     assert set(log.speed(mark, mark, 2).values()) == {None}
+    assert log.said(log.speed(mark, mark, 2)) == "too short to tell its speed"

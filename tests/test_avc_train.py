@@ -1,6 +1,5 @@
 """Training from configuration to released model, on both backends, killed and resumed: tiny, but the whole path."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import keras
 from tiny_runs import begin, learned, numbers, rows, tiny
 
 from l3embed import weights
-from l3embed.avc import checkpoints, evaluate, loader, model, pairs, restore, train
+from l3embed.avc import checkpoints, loader, model, pairs, restore, train
 from l3embed.avc.config import DataConfig, ModelConfig
 from l3embed.engine import OpenVinoEngine
 from l3embed.errors import TrainingError
@@ -118,7 +117,7 @@ def test_a_run_killed_within_an_epoch_resumes_as_if_nothing_had_happened(trained
     whole, _ = trained
     folder, started = children
     run = folder / "killed"
-    _, said = started["killed"].communicate(timeout=120)
+    _, said = started["killed"].communicate(timeout=900)
     assert started["killed"].returncode == -9, said
     about = checkpoints.read(run / "newest.npz").about["state"]
     assert (about["epoch"], about["step"]) == (1, 1)  # 3 batches and the validation, 1 batch; killed in the next one
@@ -137,13 +136,13 @@ def test_a_run_killed_within_an_epoch_resumes_as_if_nothing_had_happened(trained
 def test_the_same_run_on_jax(children, unconverted):
     pytest.importorskip("jax")
     folder, started = children
-    _, said = started["jax"].communicate(timeout=240)
+    _, said = started["jax"].communicate(timeout=900)
     assert started["jax"].returncode == -9, said
     card = weights.card(folder / "one" / "model")
     assert card.model.dim == 64 and card.file("graph").exists()
     assert all(np.isfinite(x).all() for x in weights.load_network(card).get_weights())
     again = begin(f"start({tiny(folder / 'jax-killed', objective='contrastive', devices=1)!r})", **_two_devices(folder))
-    _, said = again.communicate(timeout=240)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     assert learned(folder / "jax-killed") == learned(folder / "one")
     one, two = (learned(folder / name)[1] for name in ("one", "two"))
@@ -161,30 +160,9 @@ def test_restored_networks_are_those_of_the_run(trained):
     row = rows(run / "history.csv")[-1]
     for key in ("loss", "accuracy"):
         assert np.mean([f[key] for f in found]) == pytest.approx(float(row[f"val_{key}"]), rel=1e-5)
-    assert config.model.width == 4 and restore.restore(run)[1].data == tiny(run).data
+    assert config.model == tiny(run).model and restore.restore(run)[1].data == tiny(run).data
     with pytest.raises(TrainingError, match="is no run, model folder of a run, or checkpoint"):
         restore.restore(run / "nothing")
-
-
-def test_runs_are_asked_about_correspondence(trained, tmp_path, capsys):
-    """`l3embed evaluate RUN`: of a run, at its best epoch, on its own data; of what it kept, by itself."""
-    from l3embed import cli
-
-    run = trained[0]
-    assert cli.main(["evaluate", str(run), str(run / "at-16"), "--most", "6", "--moments", "2", "--json"]) == 0
-    first, second = json.loads(capsys.readouterr().out)["rows"]
-    assert (first["run"], first["domain"], second["run"], second["domain"]) == (run.name, run.name, "at-16", run.name)
-    assert first["videos"] == 6 and first["questions"] == 24 and 0 <= first["two_way"] <= 1
-    best, at = evaluate.restored([run, run / "at-16"])
-    assert best.config.data == at.config.data == tiny(run).data  # though cards tell the names of files only
-    sound, image = next(
-        iter(evaluate.Questions(evaluate.Domain("d", tiny(run).data), None, 32_000, best.image_size, 0, 2, 6, 1))
-    )[:2]
-    answers = best.networks.predict({"audio": sound[..., None], "image": image}, batch_size=12, verbose=0)
-    expected = answers[:, 1] if first["objective"] == "binary" else np.diagonal(answers)
-    np.testing.assert_allclose(best.scores(sound, image), expected, atol=1e-4)  # whatever fills the batch up
-    assert cli.main(["evaluate", str(run / "nothing")]) == 1
-    assert "is no run, model folder of a run" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import tone, write
 
@@ -15,6 +16,8 @@ pytest.importorskip("matplotlib")
 
 import keras
 
+from l3embed import cli
+from l3embed.avc import evaluate
 from probes import study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,12 +91,30 @@ def test_the_whole_study(config, tmp_path, capsys, monkeypatch):
     predicted = json.loads((out / "probes" / "narrow-tones-0-32-pitch.json").read_text())
     assert len(predicted["predicted"]) == 18 and set(predicted["predicted"]) <= {"p0", "p1", "p2"}
 
+    _ask_its_runs(out / "runs" / "narrow-tones-0", capsys)
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     monkeypatch.setattr(study.train, "train", None)  # what is done is not done again
     monkeypatch.setattr(study.linear, "nested", None)
     monkeypatch.setattr(study.evaluate, "evaluate", None)
     assert _command(config, "-o", out, "-q") == 0
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def _ask_its_runs(run, capsys):
+    """`l3embed evaluate` of a run, at its best epoch, on its own data, and of a checkpoint that it kept."""
+    how = ["--most", "4", "--moments", "2", "--json"]
+    assert cli.main(["evaluate", str(run), str(run / "at-16"), *how]) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert (first["run"], first["domain"], second["run"], second["domain"]) == (run.name, run.name, "at-16", run.name)
+    assert 0 <= first["accuracy"] <= 1 and first["questions"] == 4 * first["videos"]
+    best, at = evaluate.restored([run, run / "at-16"])
+    assert best.config.data == at.config.data  # though cards tell the names of files only
+    questions = evaluate.Questions(evaluate.Domain("", best.config.data), None, 32_000, best.image_size, 0, 2, 4, 1)
+    sound, image, _ = next(iter(questions))
+    answers = best.networks.predict({"audio": sound[..., None], "image": image}, batch_size=len(sound), verbose=0)
+    np.testing.assert_allclose(best.scores(sound, image), answers[:, 1], atol=1e-5)  # whatever fills the batch up
+    assert cli.main(["evaluate", str(run / "nothing")]) == 1
+    assert "is no run, model folder of a run" in capsys.readouterr().err
 
 
 def test_a_run_is_configured_from_its_parts(config, tmp_path):

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TrainingError, reason
-from .config import TrainConfig
+from .config import TrainConfig, parse
 from .model import Networks
 
 NEWEST, NETWORKS = "newest.npz", "networks.npz"
@@ -69,8 +69,10 @@ def read(path: Path) -> Checkpoint:
             for name in file.files:  # in the order in which they were written
                 if name != "about":
                     arrays.setdefault(name.partition(".")[0], []).append(file[name])
-        if not isinstance(about, dict) or "config" not in about:
+        if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
             raise ValueError("it does not tell its configuration")
+        if missing := [name for name in ("audio", "image", "head") if name not in arrays]:
+            raise ValueError(f"it holds no {missing[0]} network")
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise TrainingError(f"{path}: is not a checkpoint of l3embed, or is damaged ({reason(error)})") from error
     return Checkpoint(Path(path), about, arrays)
@@ -158,7 +160,8 @@ class Run:
         if not path.exists():
             return None
         newest = read(path)
-        if changed := _differences(newest.about["config"], json.loads(json.dumps(asdict(self.config)))):
+        theirs = parse(TrainConfig, newest.about["config"], str(path))  # (keys that were added since: their defaults)
+        if changed := _differences(asdict(theirs), asdict(self.config)):
             raise TrainingError(
                 f"{path}: is of a run with other settings ({', '.join(changed)}): choose another folder ('run = ...')"
             )
@@ -188,7 +191,10 @@ class Run:
         part = folder.with_name(f"{name}.part")
         with writing(folder):
             shutil.rmtree(part, ignore_errors=True)
-            _save_model(self.config, networks, state, part)
+            try:
+                _save_model(self.config, networks, state, part)
+            except RuntimeError as error:  # what HDF5 makes of a full disk
+                raise OSError(str(error)) from error
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(part, folder)
         return folder
@@ -264,6 +270,7 @@ def _save_model(config: TrainConfig, networks: Networks, state: State, folder: P
 def _told(config: TrainConfig) -> dict:
     """The configuration for a card, which travels: it tells the names of files, not where they lay on this machine."""
     folders = {key: tuple(Path(p).name for p in getattr(config.data, key)) for key in ("videos", "recordings")}
+    folders |= {key: Path(getattr(config.data, key)).name for key in ("index", "prepared")}
     first = {key: Path(getattr(config.model, key)).name for key in ("init", "init_image")}
     told = replace(config, run="", data=replace(config.data, **folders), model=replace(config.model, **first))
     if config.model.family != "l3":  # the small family has one representation

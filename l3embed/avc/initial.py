@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from .. import weights
 from ..errors import TrainingError
-from ..spec import FrontEnd, Model, Network, l3_image_front_end
+from ..spec import FrontEnd, ImageFrontEnd, Model, Network, l3_image_front_end
 from .checkpoints import NETWORKS, NEWEST, assign, read
 from .config import TrainConfig, parse
 from .model import Networks
@@ -71,26 +69,33 @@ def _from_checkpoint(networks: Networks, config: TrainConfig, path: Path, wanted
     theirs = parse(TrainConfig, source.about["config"], str(path))
     for part in wanted:
         if part == "head":
-            shapes = [tuple(w.shape) for w in networks.head.weights]
-            if theirs.fit.objective != config.fit.objective or [a.shape for a in source.arrays[part]] != shapes:
+            same_shapes = _shapes(source.arrays[part]) == _shapes(networks.head.weights)
+            if theirs.fit.objective != config.fit.objective or not same_shapes:
                 continue  # for another task, or for vectors of another size: a new one learns quickly
             assign(networks.head.weights, source.arrays[part], path)
         else:
             old, new = _model(theirs, part), _model(config, part)
             _same(path, _described(old.network, old.front_end), _described(new.network, new.front_end))
-            _fill(networks, new, part, source.arrays[part], path)
+            _fill(networks, new, part, source.arrays[part], path, of_tower=True)
         found[part] = {"from": f"{path.parent.name}/{path.name}", "sha256": weights.sha256(path)}
     return found
 
 
-def _fill(networks: Networks, model: Model, part: str, arrays: list[np.ndarray], source) -> None:
-    """A tower begins with its network; what follows, one batch normalisation, is given where the source has it."""
+def _fill(networks: Networks, model: Model, part: str, arrays: list, source, of_tower: bool = False) -> None:
+    """Give a tower the arrays of the network that it begins with, or of a whole tower.
+
+    What follows the network, one batch normalisation, is given where its size is the same: pooling may differ.
+    """
     tower, network = networks.parts()[part], weights.build(model)
     n = len(network.weights)
-    has_tower = [a.shape for a in arrays] == [tuple(w.shape) for w in tower.weights]
-    weights.set_arrays(network, arrays[:n] if has_tower else arrays, source)  # checks them
-    n = len(arrays) if has_tower else n
+    weights.set_arrays(network, arrays[:n] if of_tower else arrays, source)  # checks them
     assign(tower.weights[:n], arrays[:n], source)
+    if of_tower and _shapes(arrays[n:]) == _shapes(tower.weights[n:]):
+        assign(tower.weights[n:], arrays[n:], source)
+
+
+def _shapes(arrays: list) -> list[tuple]:
+    return [tuple(a.shape) for a in arrays]
 
 
 def _model(config: TrainConfig, part: str) -> Model:
@@ -107,8 +112,10 @@ def _same(source, found: str, expected: str) -> None:
 
 def _described(network: Network, front_end) -> str:
     """What weights belong to: neither the pooling, nor details of a front end that leave its sizes as they are."""
+    what = f"network of family {network.family}, width {network.width}"
+    if isinstance(front_end, ImageFrontEnd):
+        return f"an image {what}"
     if not isinstance(front_end, FrontEnd):
-        return f"an image network of family {network.family}, width {network.width}"
+        return f"a {what}"
     bins, columns, _ = front_end.shape
-    return (f"an audio network of family {network.family}, width {network.width}, for {bins} x {columns} spectrograms "
-            f"at {front_end.rate_hz} Hz")  # fmt: skip
+    return f"an audio {what}, for {bins} x {columns} spectrograms at {front_end.rate_hz} Hz"

@@ -80,6 +80,46 @@ class Loader:
             process.join()
 
 
+class Ahead:
+    """The batches of a loader, the next one taken out of its pipe while the network is busy.
+
+    So far: `n_pairs` handed out, `waited_s` the seconds that whoever asked for them had to wait.
+    """
+
+    def __init__(self, load: Loader):
+        self.load, self.n_pairs, self.waited_s = load, 0, 0.0
+        self._next, self._closed = queue.Queue(1), threading.Event()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> tuple:
+        started = time.monotonic()
+        batch = self._next.get()
+        self.waited_s += time.monotonic() - started
+        if isinstance(batch, Exception):
+            raise batch
+        self.n_pairs += len(batch[1])
+        return batch
+
+    def _take(self) -> None:
+        try:
+            for batch in self.load:
+                self._put(batch)
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._next.put(item, timeout=0.5)
+
+    def close(self) -> None:
+        """Close the loader, too, whose end wakes the thread."""
+        self._closed.set()
+        self.load.close()
+        self._thread.join()
+
+
 def _epochs(config: TrainConfig, first_epoch: int, first_step: int) -> Iterator[tuple[int, range]]:
     """Each epoch to come, and its steps to come."""
     for epoch in range(first_epoch, config.fit.epochs):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .checkpoints import State, write_text, writing
 from .config import TrainConfig
-from .loader import Loader
+from .loader import Ahead
 
 HISTORY, BATCHES = "history.csv", "batches.csv"
 
@@ -25,13 +25,15 @@ class Mark(NamedTuple):
     """A moment of a run, in sums since its start: differences of two tell of what lies between."""
 
     time_s: float
-    waited_s: float  # the network for pairs
-    made_s: float  # seconds of all processes that make pairs
-    n_pairs: int
+    n_pairs: int  # that the network was given
+    waited_s: float  # by the network for them
+    n_made: int  # pairs taken from the loader
+    made_s: float  # seconds that its processes worked on these, all together
 
     @classmethod
-    def of(cls, load: Loader) -> Mark:
-        return cls(time.monotonic(), load.waited_s, load.made_s, load.n_pairs)
+    def of(cls, batches: Ahead) -> Mark:
+        load = batches.load
+        return cls(time.monotonic(), batches.n_pairs, batches.waited_s, load.n_pairs, load.made_s)
 
 
 def speed(since: Mark, until: Mark, workers: int) -> dict[str, float | None]:
@@ -39,19 +41,17 @@ def speed(since: Mark, until: Mark, workers: int) -> dict[str, float | None]:
 
     And the share of the time in which the network waited for pairs. None where there is nothing to tell from.
     """
-    seconds, waited, made, pairs = (b - a for a, b in zip(since, until, strict=True))
-    if not pairs:
-        return dict.fromkeys(("pairs_per_s", "network_pairs_per_s", "loader_pairs_per_s", "waited"))
+    seconds, pairs, waited, n_made, made_s = (b - a for a, b in zip(since, until, strict=True))
     return {
-        "pairs_per_s": pairs / seconds,
-        "network_pairs_per_s": pairs / max(seconds - waited, 1e-9),
-        "loader_pairs_per_s": pairs * workers / max(made, 1e-9),
-        "waited": waited / seconds,
+        "pairs_per_s": pairs / seconds if pairs else None,
+        "network_pairs_per_s": pairs / max(seconds - waited, 1e-9) if pairs else None,
+        "loader_pairs_per_s": n_made * workers / made_s if made_s else None,
+        "waited": waited / seconds if pairs else None,
     }
 
 
 def said(speeds: dict) -> str:
-    if speeds["pairs_per_s"] is None:
+    if None in speeds.values():
         return "too short to tell its speed"
     return (f"{speeds['pairs_per_s']:.4g} pairs/s (network {speeds['network_pairs_per_s']:.4g}, loader "
             f"{speeds['loader_pairs_per_s']:.4g}), the network waited {speeds['waited']:.1%} of the time")  # fmt: skip
@@ -64,6 +64,7 @@ class Log:
         from tqdm import tqdm
 
         self._run, self._config, self._state, self._progress = run, config, state, progress
+        self._started = time.monotonic()
         done, batch = state.pairs(config), config.fit.batch
         self._write_history()
         path = run / BATCHES
@@ -80,7 +81,7 @@ class Log:
             file=sys.stderr, leave=False, disable=None if progress else True,
         )  # fmt: skip
 
-    def batch(self, loss: float, accuracy: float, load: Loader) -> None:
+    def batch(self, loss: float, accuracy: float, batches: Ahead) -> None:
         state = self._state
         with writing(self._run / BATCHES):
             self._batches.write(f"{state.pairs(self._config)},{loss:.9g},{accuracy:.9g}\n")
@@ -89,7 +90,8 @@ class Log:
                 self._scalars.write(state.batches(self._config), values)
         self._bar.set_postfix(
             epoch=state.epoch + 1, loss=f"{state.loss / state.step:.3f}", refresh=False,
-            accuracy=f"{state.accuracy / state.step:.3f}", loader=f"{load.pairs_per_s:.0f}/s",
+            accuracy=f"{state.accuracy / state.step:.3f}", loader=f"{batches.load.pairs_per_s:.0f}/s",
+            waits=f"{batches.waited_s / (time.monotonic() - self._started):.0%}",
         )  # fmt: skip
         self._bar.update(self._config.fit.batch)
 

@@ -45,24 +45,27 @@ class _Fit:
         self.saved_at = self.counted_at = time.monotonic()
 
     def go(self, progress: bool) -> None:
-        config, state, size = self.config, self.state, self.networks.image_size
-        load = loader.Loader(config, size, model.front_end_in_graph(), state.epoch, state.step)
-        with contextlib.closing(load), contextlib.closing(Log(self.run.folder, config, state, progress)) as log:
-            batches, begun = iter(load), None
+        config, state = self.config, self.state
+        load = loader.Loader(config, self.networks.image_size, model.front_end_in_graph(), state.epoch, state.step)
+        with (
+            contextlib.closing(loader.Ahead(load)) as batches,
+            contextlib.closing(Log(self.run.folder, config, state, progress)) as log,
+        ):
+            begun = None
             while state.epoch < config.fit.epochs:
-                since = Mark.of(load)
+                since = Mark.of(batches)
                 while state.step < config.fit.steps:
                     loss, accuracy = self._learn(*next(batches))
-                    log.batch(loss, accuracy, load)
+                    log.batch(loss, accuracy, batches)
                     if begun is None:  # compiling, and the start of the processes, are not what speed is about
-                        begun = since = Mark.of(load)
+                        begun = since = Mark.of(batches)
                     self._keep()
-                speeds = speed(since, Mark.of(load), config.fit.workers)
+                speeds = speed(since, Mark.of(batches), config.fit.workers)
                 self._end_epoch(self._validate(batches), speeds)
                 log.epoch()
-                self.run.save(self.networks, state)
+                self._save()
             if progress:
-                total = said(speed(begun or since, Mark.of(load), config.fit.workers))
+                total = said(speed(begun or since, Mark.of(batches), config.fit.workers))
                 log.say(f"{state.pairs(config):,} pairs seen; validation included, since the start: {total}")
 
     def _learn(self, inputs: dict, target) -> tuple[float, float]:
@@ -81,8 +84,11 @@ class _Fit:
         if any(pairs_seen - fit.batch < at <= pairs_seen for at in fit.keep_at):
             self.run.keep(self.networks, self.state, f"at-{pairs_seen}")
         if time.monotonic() - self.saved_at >= 60 * fit.checkpoint_minutes:
-            self.run.save(self.networks, self.state)
-            self.saved_at = time.monotonic()
+            self._save()
+
+    def _save(self) -> None:
+        self.run.save(self.networks, self.state)
+        self.saved_at = time.monotonic()
 
     def _validate(self, batches) -> dict[str, float]:
         """Mean loss and accuracy over the held-out batches, which come after those of the epoch."""
