@@ -31,6 +31,12 @@ def embeddings(
     return _stacked(pooled, clips, jobs)
 
 
+def windows(model: EmbeddingModel, clips: list[Clip], hop: float | None = None, jobs: int = 1) -> list[np.ndarray]:
+    """Of each clip (T, D) float32: its windows, unpooled."""
+    how = {} if hop is None else {"hop": hop}
+    return _rows(lambda part: [e for e, _ in model.each((clip.path for clip in part), **how)], clips, jobs)
+
+
 def log_mel_statistics(clips: list[Clip], jobs: int = 1) -> np.ndarray:
     """(clips, 256): mean, standard deviation, minimum and maximum over time of 64 log-mel bands.
 
@@ -50,12 +56,14 @@ def _log_mel_statistics(clip: Clip) -> np.ndarray:
 
 
 def _stacked(rows_of: Callable, clips: list[Clip], jobs: int) -> np.ndarray:
+    return np.stack(_rows(rows_of, clips, jobs))
+
+
+def _rows(rows_of: Callable, clips: list[Clip], jobs: int) -> list[np.ndarray]:
     from joblib import Parallel, delayed
 
     parts = [clips[i : i + PART] for i in range(0, len(clips), PART)]
-    return np.stack(
-        [row for rows in Parallel(jobs, prefer="threads")(delayed(rows_of)(p) for p in parts) for row in rows]
-    )
+    return [row for rows in Parallel(jobs, prefer="threads")(delayed(rows_of)(part) for part in parts) for row in rows]
 
 
 def cached(folder: Path | None, key: dict, clips: list[Clip], make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -17,13 +17,14 @@ import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import l3embed
 from l3embed import weights
-from l3embed.avc import checkpoints, config, evaluate, train
+from l3embed.avc import checkpoints, config, evaluate, sources, train
 from l3embed.errors import UsageError
 from l3embed.spec import digest
 
@@ -31,7 +32,7 @@ from . import datasets, features, linear, scores
 from .twins import random_twin
 
 LOG_MEL = "log-mel statistics"
-PATHS = ("videos", "recordings")  # keys of a domain that name files
+PATHS = ("videos", "recordings", "index", "prepared")  # keys of a domain that name files
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Settings:
     seed: int = 0  # of the first trial; the next ones count on
     trials: int = 1  # runs of each kind
     amounts: tuple[int, ...] = ()  # pairs seen, after which the networks are probed; the end of a run always is
-    pooling: str = "mean+max"
+    probe: str = "linear"  # or "mlp", the paper's
+    pooling: str = "mean+max"  # for the linear probe
     hop: float = 0.1  # s, between the windows that are probed
     precision: str = "f32"
     moments: int = evaluate.MOMENTS  # of each held-out video
@@ -122,12 +124,16 @@ def read(path: str | Path, out: str | Path) -> Study:
     domains = {name: _beside(path.parent, domain) for name, domain in table["domains"].items()}
     sets = {name: path.parent / folder for name, folder in table.get("sets", {}).items()}
     settings = config.parse(Settings, table.get("study", {}), f"{path}: study")
+    if settings.probe not in ("linear", "mlp"):
+        raise UsageError(f"{path}: study.probe must be 'linear' or 'mlp'. Received: {settings.probe!r}")
     return Study(Path(out), settings, table["variants"], domains, sets, _whole(table.get("train", {})))
 
 
 def _beside(folder: Path, data: dict) -> dict:
-    absolute = {key: [str((folder / p).resolve()) for p in data[key]] for key in PATHS if key in data}
-    return {**data, **absolute}
+    def whole(value):
+        return [whole(v) for v in value] if isinstance(value, list) else str((folder / value).resolve())
+
+    return {key: whole(value) if key in PATHS else value for key, value in data.items()}
 
 
 def _whole(base: dict) -> dict:
@@ -140,9 +146,24 @@ def _whole(base: dict) -> dict:
 # --- the stages
 
 
+def check(study: Study) -> dict[str, list[datasets.Clip]]:
+    """The labelled sets. What is wrong with any part of the study ends it here, before days of training."""
+    for run in study.runs():
+        settings = run.config()
+        for split in sources.SPLITS:
+            sources.Sources(settings, split)
+    return {name: _clips(name, folder) for name, folder in study.sets.items()}
+
+
+def _clips(name: str, folder: Path) -> list[datasets.Clip]:
+    if folder.suffix == ".csv":
+        return datasets.from_csv(folder)
+    return datasets.READERS.get(name, datasets.indexed)(folder)
+
+
 def train_all(study: Study, progress: bool = True) -> None:
-    configs = {run: run.config() for run in study.runs()}  # a wrong key ends the study here
-    for run, settings in configs.items():
+    for run in study.runs():
+        settings = run.config()
         wanted = settings.fit.epochs * settings.fit.steps * settings.fit.batch
         if not (run.folder / "model").exists() or max(run.checkpoints()) < wanted:
             train.train(settings, progress)
@@ -177,36 +198,26 @@ class Probed:
     right: np.ndarray  # (clips,) bool
 
 
-def probe_all(study: Study) -> tuple[dict[str, list], list[Probed]]:
-    """(set -> clips, everything that was probed)."""
-    sets = {name: _clips(name, folder) for name, folder in study.sets.items()}
-    found = []
-    for name, clips in sets.items():
-        baseline = study.folder / "probes" / f"log-mel-{name}.json"
-        vectors = lambda clips=clips: features.log_mel_statistics(clips, study.settings.jobs)  # noqa: E731
-        found.append(_probed(study, clips, baseline, {"of": LOG_MEL}, vectors, (name, "", "", 0, 0, False)))
+def probe_all(study: Study, sets: dict[str, list[datasets.Clip]]) -> list[Probed]:
+    """Every checkpoint, every network with random weights, and log-mel statistics, on every set."""
+    found = [_probe(study, None, (name, "", "", 0, 0, False), f"log-mel-{name}", clips) for name, clips in sets.items()]
     for run in study.runs():
-        first = run.domain == next(iter(study.domains))  # random weights know no domain
-        folders = {pairs: (folder, False) for pairs, folder in run.checkpoints().items()}
-        best = weights.card(run.folder / "best")
-        systems = [(pairs, *entry) for pairs, entry in folders.items()]
-        systems.append((int(best.table["training"]["pairs"]), run.folder / "best", True))
-        if first:
-            systems.insert(0, (0, None, False))
-        for pairs, folder, is_best in systems:
+        for pairs, folder, best in _systems(run):
             model = _model(study, run, folder)
+            label = f"{run.name}-{'best' if best else pairs}" if folder else f"{run.variant}-random-{run.trial}"
             for name, clips in sets.items():
-                label = f"{run.name}-{'best' if is_best else pairs}" if folder else f"{run.variant}-random-{run.trial}"
-                path = study.folder / "probes" / f"{label}-{name}.json"
-                who = (name, run.variant, run.domain if folder else "", run.trial, pairs, is_best)
-                found.append(_probe_model(study, model, clips, path, who))
-    return sets, found
+                who = (name, run.variant, run.domain if folder else "", run.trial, pairs, best)
+                found.append(_probe(study, model, who, f"{label}-{name}", clips))
+    return found
 
 
-def _clips(name: str, folder: Path) -> list[datasets.Clip]:
-    if folder.suffix == ".csv":
-        return datasets.from_csv(folder)
-    return datasets.READERS.get(name, datasets.indexed)(folder)
+def _systems(run: Run) -> Iterator[tuple[int, Path | None, bool]]:
+    """(pairs seen, model folder, whether it is the best epoch); random weights, which know no domain, once."""
+    if run.domain == next(iter(run.study.domains)):
+        yield 0, None, False
+    for pairs, folder in run.checkpoints().items():
+        yield pairs, folder, False
+    yield int(weights.card(run.folder / "best").table["training"]["pairs"]), run.folder / "best", True
 
 
 def _model(study: Study, run: Run, folder: Path | None):
@@ -216,23 +227,36 @@ def _model(study: Study, run: Run, folder: Path | None):
     return random_twin(trained, run.seed, study.folder / "cache" / "twins", study.settings.precision)
 
 
-def _probe_model(study: Study, model, clips: list, path: Path, who: tuple) -> Probed:
-    settings = study.settings
-    how = {"recipe": model.recipe(model.framing(settings.hop)), "pooling": settings.pooling}
-    make = lambda: features.embeddings(model, clips, settings.pooling, settings.hop, settings.jobs)  # noqa: E731
-    return _probed(study, clips, path, how, make, who)
-
-
-def _probed(study: Study, clips: list, path: Path, how: dict, make, who: tuple) -> Probed:
-    labels, folds = [clip.label for clip in clips], [clip.fold for clip in clips]
-    key = digest({**how, "clips": [[c.path.name, c.label, c.fold] for c in clips], "grid": list(linear.C_GRID)})
+def _probe(study: Study, model, who: tuple, label: str, clips: list[datasets.Clip]) -> Probed:
+    """Predictions are kept by clip, under a hash of all that they depend on."""
+    settings, path = study.settings, study.folder / "probes" / f"{label}.json"
+    how = {"of": LOG_MEL} if model is None else {"recipe": model.recipe(model.framing(settings.hop))}
+    how |= {"probe": settings.probe, "pooling": settings.pooling, "grid": list(linear.C_GRID)}
+    key = digest({**how, "clips": [[c.path.name, c.label, c.fold, c.group] for c in clips]})
     kept = _read(path)
     if not kept or kept["key"] != key:
-        x = features.cached(study.folder / "cache" / "vectors", how, clips, make)
-        predicted, chosen = linear.nested(x, labels, folds, jobs=study.settings.jobs)
-        kept = {"key": key, "clips": [str(c.path.name) for c in clips], "predicted": list(map(str, predicted))}
-        _write(path, {**kept, "chosen": chosen})
+        predicted, chosen = _predict(study, model, how, clips)
+        names = [str(c.path.name) for c in clips]
+        kept = {"key": key, "clips": names, "predicted": list(map(str, predicted)), "chosen": chosen}
+        _write(path, kept)
     return Probed(*who, scores.table_row(kept["predicted"], clips), scores.right(kept["predicted"], clips))
+
+
+def _predict(study: Study, model, how: dict, clips: list[datasets.Clip]):
+    settings, labels, folds = study.settings, [c.label for c in clips], [c.fold for c in clips]
+    cache = partial(features.cached, study.folder / "cache" / "vectors", how, clips)
+    if model is None:
+        x = cache(lambda: features.log_mel_statistics(clips, settings.jobs))
+        windows = list(x[:, None])
+    elif settings.probe == "mlp":
+        windows = features.windows(model, clips, settings.hop, settings.jobs)
+    else:
+        x = cache(lambda: features.embeddings(model, clips, settings.pooling, settings.hop, settings.jobs))
+    if settings.probe == "mlp":
+        from . import mlp
+
+        return mlp.nested(windows, labels, folds, [c.unit for c in clips])
+    return linear.nested(x, labels, folds, jobs=settings.jobs)
 
 
 def _read(path: Path) -> dict | None:

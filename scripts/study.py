@@ -30,9 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter("ignore", L3EmbedWarning)
     try:
         plan = study.read(arguments.config, arguments.output)
+        sets = study.check(plan)
         study.train_all(plan, progress=not arguments.quiet)
         rows = study.correspondence(plan)
-        print(study_report.write(plan, rows, *study.probe_all(plan)))
+        print(study_report.write(plan, rows, sets, study.probe_all(plan, sets)))
     except L3EmbedError as error:
         print(f"study: {error}", file=sys.stderr)
         return 1
