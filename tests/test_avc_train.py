@@ -1,5 +1,6 @@
 """Training from configuration to released model, on both backends, killed and resumed: tiny, but the whole path."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import keras
 from tiny_runs import begin, learned, numbers, rows, tiny
 
 from l3embed import weights
-from l3embed.avc import checkpoints, loader, model, pairs, restore, train
+from l3embed.avc import checkpoints, evaluate, loader, model, pairs, restore, train
 from l3embed.avc.config import DataConfig, ModelConfig
 from l3embed.engine import OpenVinoEngine
 from l3embed.errors import TrainingError
@@ -163,6 +164,27 @@ def test_restored_networks_are_those_of_the_run(trained):
     assert config.model == tiny(run).model and restore.restore(run)[1].data == tiny(run).data
     with pytest.raises(TrainingError, match="is no run, model folder of a run, or checkpoint"):
         restore.restore(run / "nothing")
+
+
+def test_runs_are_asked_about_correspondence(trained, tmp_path, capsys):
+    """`l3embed evaluate RUN`: of a run, at its best epoch, on its own data; of what it kept, by itself."""
+    from l3embed import cli
+
+    run = trained[0]
+    assert cli.main(["evaluate", str(run), str(run / "at-16"), "--most", "6", "--moments", "2", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert (first["run"], first["domain"], second["run"], second["domain"]) == (run.name, run.name, "at-16", run.name)
+    assert first["videos"] == 6 and first["questions"] == 24 and 0 <= first["two_way"] <= 1
+    best, at = evaluate.restored([run, run / "at-16"])
+    assert best.config.data == at.config.data == tiny(run).data  # though cards tell the names of files only
+    sound, image = next(
+        iter(evaluate.Questions(evaluate.Domain("d", tiny(run).data), None, 32_000, best.image_size, 0, 2, 6, 1))
+    )[:2]
+    answers = best.networks.predict({"audio": sound[..., None], "image": image}, batch_size=12, verbose=0)
+    expected = answers[:, 1] if first["objective"] == "binary" else np.diagonal(answers)
+    np.testing.assert_allclose(best.scores(sound, image), expected, atol=1e-4)  # whatever fills the batch up
+    assert cli.main(["evaluate", str(run / "nothing")]) == 1
+    assert "is no run, model folder of a run" in capsys.readouterr().err
 
 
 @pytest.fixture
