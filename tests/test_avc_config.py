@@ -20,6 +20,7 @@ def test_defaults_are_the_published_training_jobs(read):
     found = read("data.videos = ['v']")
     fit, data = found.fit, found.data
     assert (fit.learning_rate, fit.batch, fit.steps, fit.epochs, fit.validation_steps) == (1e-5, 64, 4096, 300, 1024)
+    assert (fit.l2, fit.decay, fit.precision, fit.train, found.model.init) == (1e-5, "none", "float32", "both", "")
     assert (data.n_active, fit.objective, found.seed, data.held_out) == (20, "binary", 20180216, 0.1)
     assert (found.front_end.n_mels, found.audio.width, found.image.pool) == (256, 64, (28, 28))
     assert found.pairs == config.PairConfig(
@@ -67,6 +68,13 @@ def test_paths_are_relative_to_the_file(read, tmp_path):
     ("fit.learning_rate = nan", "fit.learning_rate must be at least"),
     ("fit.learning_rate = 0.0", "fit.learning_rate must be at least"),
     ("fit.validation_steps = 0", "fit.validation_steps must be at least 1"),
+    ("fit.keep_at = [0]", "fit.keep_at must lie between 1 and 78643200, the pairs of the whole run"),
+    ("fit.keep_at = [100, 78643201]", "Received: 78643201"),
+    ("fit.keep_at = [1.5]", "fit: keep_at: each item must be int"),
+    ("fit.train = 'image'", "fit.train must be one of 'both', 'audio'. Received: 'image'"),
+    ("fit.devices = -1", "fit.devices must be at least 0"),
+    ("fit.l2 = -1e-5", "fit.l2 must be at least 0"),
+    ("model.init = 3", "model: init must be str"),
     ("seed = -1", "seed must be from 0"),
     ("fit.objective = 'triplet'", "fit.objective must be one of 'binary', 'contrastive'. Received: 'triplet'"),
     ("model.family = 'vgg'", "model.family must be one of 'l3', 'l3-small'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import kapre
 import keras
 from keras import layers, ops
@@ -23,7 +25,9 @@ def front_end_layers(fe: FrontEnd) -> keras.Model:
     if fe.n_mels:
         bank = dict(sample_rate=fe.rate_hz, n_freq=fe.n_fft // 2 + 1, n_mels=fe.n_mels, f_min=0.0, f_max=fe.rate_hz / 2,
                     htk=fe.mel_scale == "htk", norm=_NORMS[fe.mel_norm])  # fmt: skip
-        mel = kapre.ApplyFilterbank(type="mel", filterbank_kwargs=bank, data_format="channels_last")
+        with warnings.catch_warnings():  # of empty filters, which the published front ends have
+            warnings.simplefilter("ignore", UserWarning)
+            mel = kapre.ApplyFilterbank(type="mel", filterbank_kwargs=bank, data_format="channels_last")
         x = Power(0.5)(mel(Power(2.0)(x))) if fe.mel_of == "power" else mel(x)
     x = kapre.MagnitudeToDecibel(ref_value=1.0, amin=fe.amin, dynamic_range=fe.range_db or _NO_FLOOR)(x)
     if fe.range_db is not None:
