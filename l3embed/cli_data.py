@@ -104,7 +104,7 @@ def _check(arguments) -> int:
         print(json.dumps({"files": len(found.rows) - len(wrong), "wrong": wrong}))
     else:
         for name, why in wrong.items():
-            print(f"{name}: {why}")
+            print(_line(f"{name}: {why}"))
         print(f"{len(found.rows) - len(wrong)} files are there and usable, {len(wrong)} are not: {arguments.index}")
     return 1 if wrong else 0
 
@@ -130,9 +130,14 @@ def _report(table: dict, arguments) -> int:
 def _print_some(title: str, lines: list[str]) -> None:
     print(f"{title}:")
     for line in lines[:SHOWN]:
-        print(f"  {line}")
+        print(f"  {_line(line)}")
     if len(lines) > SHOWN:
         print(f"  and {len(lines) - SHOWN} more: the index has them all")
+
+
+def _line(text: str) -> str:
+    """A file's name may hold anything."""
+    return text.replace("\n", "\\n")
 
 
 class _Progress:

@@ -77,6 +77,17 @@ def test_what_cannot_be_used_has_its_reason(rows):
     assert all(bool(row.part) != bool(row.problem) for row in rows.values())
 
 
+def test_training_leaves_out_what_the_index_would(odd, rows, capsys):
+    """From the folder itself, without an index; copies are usable there."""
+    useless = {name for name, row in rows.items() if row.problem} - {"zopy.mkv"}
+    config = make_config(videos=(str(odd),), pairs_per_clip=1, n_active=4)
+    (inputs, _), *_ = batches(config, 1)
+    assert np.abs(inputs["audio"]).max(axis=(1, 2)).min() > 1e-3
+    lines = capsys.readouterr().err.splitlines()
+    named = {line.split(": left out of training: ")[0].removeprefix(f"{odd}/") for line in lines}
+    assert named <= useless and len(named) > 2
+
+
 def test_what_videos_hold_is_measured_not_believed(rows):
     good, promises = rows["good.mkv"], rows["promises.mkv"]
     assert (good.sound_s, good.picture_s) == (pytest.approx(3, abs=0.01), pytest.approx(3, abs=0.01))
@@ -221,6 +232,9 @@ def test_the_command(tmp_path, quick, capsys):
     assert cli.main(["data", "show", where, "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["hours"] == pytest.approx(100 / 3600, abs=1e-4) and table["parts"]["train"]["videos"] == 8
+    assert cli.main([*init, "--overwrite", "--jobs", "0"]) == 2
+    assert cli.main(["data", "init", str(tmp_path / "v"), "-o", str(tmp_path), "--overwrite"]) == 1
+    assert "is a folder: name a file for the index" in capsys.readouterr().err
     (tmp_path / "v").rename(tmp_path / "w")
     assert cli.main(["data", "init", str(tmp_path / "v")]) == 1
     assert "is no folder" in capsys.readouterr().err

@@ -94,6 +94,7 @@ def test_a_stream_can_be_entered_anywhere_without_decoding_what_was_before(const
         (tmp_path / f"broken-{i}.mp4").write_text("no video")
     opened, from_video = [], clips.from_video
     monkeypatch.setattr(clips, "from_video", lambda path, *how: opened.append(path) or from_video(path, *how))
+    monkeypatch.setattr(pairs, "Sources", _OneLabel)
     for negatives in ("other", "label", "video"):
         pair = PairConfig(negatives=negatives, far_s=1.2)
         config = make_config(pair, {"batch": 6}, videos=(str(tmp_path),), scenes=0.2, pairs_per_clip=3)
@@ -137,6 +138,12 @@ def test_clips_too_short_for_far_negatives_are_named(constant, capsys):
         batches(config, 1)
 
 
+class _OneLabel(pairs.Sources):
+    def __init__(self, *what):
+        super().__init__(*what)
+        self.files = [replace(file, labels=frozenset({"one"})) for file in self.files]
+
+
 class _Labelled(pairs.Sources):
     """As an index would give them: even videos are of one label, odd ones of another, the last has one of its own."""
 
@@ -145,6 +152,11 @@ class _Labelled(pairs.Sources):
         names, everything = [{"even"}, {"odd"}], self.files
         self.files = [replace(f, labels=frozenset(names[int(f.path.stem) % 2])) for f in self.files[:5]]
         self.files.append(replace(everything[5], labels=frozenset({"alone"})))
+
+
+def test_negatives_of_the_same_label_need_labels(constant):
+    with pytest.raises(TrainingError, match=r"'label' needs videos that share a label, and none do: name an index"):
+        batches(make_config(replace(PLAIN, negatives="label"), videos=(str(constant),)), 1)
 
 
 @pytest.mark.parametrize("objective", ["binary", "contrastive"])

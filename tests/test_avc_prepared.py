@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -173,6 +174,19 @@ def test_files_that_cannot_be_used_are_named_and_the_others_are_made(constant, t
     assert "mute.mkv: left out: has no sound" in err and "text.mp4: left out: ffmpeg cannot decode it" in err
     assert cli.main(["train", str(config), "--prepare", "-q"]) == 1  # again: nothing to do, and it still says so
     assert "2 files prepared, 2 cannot be used" in capsys.readouterr().out
+
+
+def test_a_header_that_promises_too_much_or_too_little_does_not_matter(changing, tmp_path):
+    """Matroska's Duration, a float of 8 bytes in milliseconds, overwritten."""
+    for name, seconds in (("long.mkv", 600.0), ("little.mkv", 1.0)):
+        data = bytearray(changing.read_bytes())
+        at = data.index(b"\x44\x89\x88") + 3
+        data[at : at + 8] = struct.pack(">d", 1000 * seconds)
+        (tmp_path / name).write_bytes(data)
+    config = _config(tmp_path, tmp_path / "shards")
+    assert prepare.prepare(config) == (2, {})
+    for file in sources.Sources(_only(config), "train").files:
+        assert [(b - a) / RATE for a, b in (clip["sound"] for clip in file.clips)] == pytest.approx([2.5] * 3, abs=0.05)
 
 
 def test_an_index_brings_its_parts_and_labels(constant, tmp_path):

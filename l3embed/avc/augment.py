@@ -29,25 +29,31 @@ def recolour(image: np.ndarray, pairs: PairConfig, rng: np.random.Generator) -> 
     if pairs.flip and rng.random() < 0.5:
         image = image[:, ::-1]
     factor, shift = rng.uniform(*pairs.saturation), 255 * rng.uniform(-pairs.brightness, pairs.brightness)
-    x = image.astype(np.float32)
+    x = np.ascontiguousarray(np.moveaxis(image, -1, 0)).astype(np.float32)  # in planes and in place: half the time
     if rng.random() < 0.5:
-        x = _brighten(_saturate(x, factor), shift)
+        _saturate(x, factor)
+        _brighten(x, shift)
     else:
-        x = _saturate(_brighten(x, shift), factor)
-    return np.rint(x).astype(np.uint8)
+        _brighten(x, shift)
+        _saturate(x, factor)
+    return np.ascontiguousarray(np.moveaxis(np.rint(x, out=x).astype(np.uint8), 0, -1))
 
 
-def _saturate(x: np.ndarray, factor: float) -> np.ndarray:
-    """The S of HSV times a factor, at most 1; hue and value stay. x: 0 to 255.
+def _saturate(x: np.ndarray, factor: float) -> None:
+    """The S of HSV times a factor, at most 1; hue and value stay. x: (3, h, w), 0 to 255.
 
     S = 1 - low / high, so that to scale S is to scale each channel's distance from the highest one.
     """
-    high = np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])
-    spread = high - np.minimum(np.minimum(x[..., 0], x[..., 1]), x[..., 2])
+    high = np.maximum(np.maximum(x[0], x[1]), x[2])
+    scale = np.float32(factor)
     if factor > 1:
-        factor = np.minimum(np.float32(factor), high / np.maximum(spread, 1e-6))[..., None]
-    return high[..., None] - np.asarray(factor, np.float32) * (high[..., None] - x)
+        spread = high - np.minimum(np.minimum(x[0], x[1]), x[2])
+        scale = np.minimum(scale, high / np.maximum(spread, np.float32(1e-6)))
+    np.subtract(high, x, out=x)
+    x *= scale
+    np.subtract(high, x, out=x)
 
 
-def _brighten(x: np.ndarray, shift: float) -> np.ndarray:
-    return np.clip(x + np.float32(shift), 0, 255)
+def _brighten(x: np.ndarray, shift: float) -> None:
+    x += np.float32(shift)
+    np.clip(x, 0, 255, out=x)

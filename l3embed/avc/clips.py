@@ -13,6 +13,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +99,26 @@ def snippet(path: Path, rate_hz: int) -> np.ndarray:
 def from_video(path: Path, rng: np.random.Generator, rate_hz: int, clip_s: float, frames_hz: float, size: int) -> Clip:
     """A stretch of a video from a random place, sound and frames of the same time.
 
-    Where that place holds nothing to learn from (the header promises more than there is, a track ends early, silence),
-    it is sought nearer to the beginning.
+    Where that place cannot be used, the header may promise more than there is: then as far into what there is. What is
+    silent or damaged there gets its last chance at the beginning.
     """
-    start = rng.uniform(0, max(0.0, (decode.header_s(os.path.abspath(path)) or 0.0) - clip_s))
-    while True:
-        try:
-            return video_stretch(path, start, rate_hz, clip_s, frames_hz, size)
-        except AudioError:
-            if not start:
-                raise
-            start = start / 2 if start > clip_s else 0.0
+    place, tried = rng.random(), math.inf
+    for told in (decode.header_s, length_s, lambda _: 0.0):
+        start = place * max(0.0, (told(os.path.abspath(path)) or 0.0) - clip_s)
+        if start < tried:
+            try:
+                return video_stretch(path, start, rate_hz, clip_s, frames_hz, size)
+            except AudioError:
+                if not start:
+                    raise
+            tried = start
+    raise AssertionError("the last start is 0")
+
+
+@lru_cache(1024)
+def length_s(path: str) -> float:
+    """How long there are both sound and picture, whatever the header says."""
+    return min(decode.track_s(path, track) for track in ("a:0", "v:0"))
 
 
 def video_stretch(path: Path, start_s: float, rate_hz: int, clip_s: float, frames_hz: float, size: int) -> Clip:

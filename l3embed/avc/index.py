@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -100,6 +101,18 @@ def write(path: Path, root: Path, about: dict, rows: Iterable[Row]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raises DataError where `write` would fail for reasons that are there already."""
+    try:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder: name a file for the index")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({(error.strerror or str(error)).lower()})") from error
 
 
 def _cell(value) -> str:

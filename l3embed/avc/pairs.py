@@ -126,6 +126,9 @@ class _Files:
         self.scenes = data.scenes if self.files else 1.0
         self.sources, self.seed, self.pairs = sources, seed, config.pairs
         self.companions = sources.companions() if self.pairs.negatives == "label" else {}
+        if self.pairs.negatives == "label" and not self.companions:
+            raise TrainingError("pairs.negatives = 'label' needs videos that share a label, and none do: name an index "
+                                "with labels in data.index (l3embed data init --labels or --segments)")  # fmt: skip
         self.broken: set[int] = set()
         self.broken_snippets: dict[Path, AudioError] = {}
         snippets = sources.recordings if data.scenes else []

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import decode
-from ..errors import AudioError, TrainingError
+from ..errors import AudioError, TrainingError, UsageError
 from . import clips, prepared
 from .config import TrainConfig
 from .pairs import SHORT_SIDE
@@ -26,7 +26,6 @@ from .sources import PARTS, SoundFile, VideoFile, files_of
 
 FILES = 32  # a shard: 10 s each with 100 frames of 256 x 341 make some 60 MB
 QUALITY = 90  # of JPEG: 8 x 8 blocks are not to be seen
-_GIVE_UP = 3  # stretches one after the other that hold nothing: the header promises more than there is
 
 
 def prepare(
@@ -38,6 +37,8 @@ def prepare(
     """
     if not config.data.prepared:
         raise TrainingError("name the folder that prepared clips are to be written to: set data.prepared")
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1. Received: {jobs}")
     from joblib import Parallel, delayed
 
     folder = Path(config.data.prepared)
@@ -134,19 +135,15 @@ def _entry(file, writer: _Writer, limit: int, about: dict, tick) -> dict:
 
 def _cut_video(file: VideoFile, form: clips.Format, limit: int, rng) -> Iterator[clips.Clip | AudioError]:
     """One stretch after the other, or `limit` of them drawn at random; an AudioError for each that cannot be used."""
-    length = decode.header_s(os.path.abspath(file.path)) or 0.0
-    starts = _starts(length, form.clip_s)
-    if limit:
-        starts = rng.permutation(starts)
-    n_found = n_failed = 0
-    for start in starts:
+    starts = _starts(clips.length_s(os.path.abspath(file.path)), form.clip_s)
+    n_found = 0
+    for start in rng.permutation(starts) if limit else starts:
         try:
             yield clips.video_stretch(file.path, float(start), form.rate_hz, form.clip_s, form.frames_hz, form.size)
-            n_found, n_failed = n_found + 1, 0
+            n_found += 1
         except AudioError as error:
             yield error
-            n_failed += 1
-        if (limit and n_found == limit) or (n_failed == _GIVE_UP and not limit):
+        if limit and n_found == limit:
             return
 
 

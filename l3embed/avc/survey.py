@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import decode
-from ..errors import AudioError, DataError, ImageError, reason
+from ..errors import AudioError, DataError, ImageError, UsageError, reason
 from . import audioset, clips
-from .index import MISSING, SEED, SHARE, Index, Row, read, with_parts, write
+from .index import MISSING, SEED, SHARE, Index, Row, check_writable, read, with_parts, write
 
 RATE_HZ = 16_000  # at which sound is decoded to be measured: enough to know whether there is any
 
@@ -49,6 +49,9 @@ def init(
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{folder}: is no folder: give the folder of the videos")
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1. Received: {jobs}")
+    check_writable(Path(path))  # now, not when hours of decoding are done
     found = clips.find((folder,), decode.VIDEO_SUFFIXES, "video")
     plan = _of_segments(root, found, wanted) if wanted.segments else _of_folder(root, found, wanted)
     rows = list(plan.rows)

@@ -12,6 +12,8 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import TrainingError
 from . import devices, initial, loader, model, pairs
 from .checkpoints import Run, State
@@ -119,8 +121,10 @@ class _Fit:
 
 
 def _compute(function, inputs: dict, target) -> dict:
+    # All weights are one; where there are none, Keras 3.13 cannot share a batch among devices.
+    weights = np.ones(len(target), np.float32)
     try:
-        return function(inputs, target, return_dict=True)
+        return function(inputs, target, weights, return_dict=True)
     except Exception as error:
         if re.search("RESOURCE_EXHAUSTED|OOM when|[Oo]ut of memory", str(error)):
             raise TrainingError(

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..errors import AudioError, ImageError, UsageError
-from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command, header_s
+from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command, header_s, track_s
 from .kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
 from .pictures import Still, open_still
@@ -30,7 +30,7 @@ from .video import Video, sound_start
 
 __all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Recording", "Still", "Video", "ffmpeg_binary",
            "ffmpeg_command", "from_array", "header_s", "open_array", "open_pictures", "open_recording",
-           "sound_start"]  # fmt: skip
+           "sound_start", "track_s"]  # fmt: skip
 
 BLOCK_S = 1.0  # long enough that Python's cost per block vanishes, short enough that a block is small
 MIN_S = 0.001  # below this a recording holds no spectrum worth the name; a broken export rather than a sound

@@ -114,6 +114,17 @@ def header_s(path) -> float | None:
     return next((seconds for seconds in found if seconds is not None), None)
 
 
+def track_s(path, track: str) -> float:
+    """Where a track ("a:0", "v:0") ends, read to its end but not decoded; 0.0 where there is none."""
+    import subprocess
+
+    command = [ffmpeg_binary(), "-nostdin", "-v", "error", "-progress", "pipe:1", "-i", f"file:{path}"]
+    command += ["-map", f"0:{track}", "-c", "copy", "-f", "null", "-"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    ends = re.findall(rb"out_time=(\d+):(\d+):([\d.]+)", said)
+    return max((3600 * float(h) + 60 * float(m) + float(s) for h, m, s in ends), default=0.0)
+
+
 def _duration_s(line: str) -> float | None:
     """Seconds, from the line of ffmpeg's log that tells the duration."""
     found = re.match(r"\[info\] +Duration: (\d+):(\d+):([\d.]+)", line)
