@@ -161,6 +161,8 @@ def fit_all(x: np.ndarray, codes: np.ndarray, n_classes: int, parts: list[Part],
     mean = np.stack([x[rows].mean(axis=0, dtype=np.float64) for rows in together]).astype(np.float32)
     deviation = np.stack([x[rows].std(axis=0, dtype=np.float64) for rows in together]).astype(np.float32)
     deviation[deviation == 0] = 1
+    if not np.isfinite(mean).all() or not np.isfinite(deviation).all():
+        raise DataError("the windows hold NaN or infinity: embed the recordings again")
     networks = _Networks(x, codes, n_classes, parts, how, mean, deviation)
     best_loss = np.full((len(parts), len(how.grid)), np.inf)
     waited, accuracy = np.zeros(best_loss.shape, int), np.zeros(best_loss.shape)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -164,9 +165,19 @@ def _clips(name: str, folder: Path) -> list[datasets.Clip]:
 def train_all(study: Study, progress: bool = True) -> None:
     for run in study.runs():
         settings = run.config()
-        wanted = settings.fit.epochs * settings.fit.steps * settings.fit.batch
-        if not (run.folder / "model").exists() or max(run.checkpoints()) < wanted:
+        if not _finished(run, settings.fit):
             train.train(settings, progress)
+            sys.modules["keras"].utils.clear_session()  # else every run's networks stay in memory
+
+
+def _finished(run: Run, fit: config.FitConfig) -> bool:
+    """Whether every checkpoint is there, and converted: a run may be killed while it is."""
+    if not all((run.folder / name).is_dir() for name in ("model", "best")):
+        return False
+    found = run.checkpoints()
+    cards = [weights.card(folder) for folder in (*found.values(), run.folder / "best")]
+    converted = all("graph" in card.table["files"] for card in cards)
+    return converted and max(found) >= fit.epochs * fit.steps * fit.batch and len(found) >= len(set(fit.keep_at))
 
 
 def correspondence(study: Study) -> list[dict]:

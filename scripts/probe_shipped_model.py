@@ -23,7 +23,7 @@ import numpy as np
 
 import l3embed
 from l3embed import weights
-from l3embed.embed import EmbeddingModel
+from l3embed.embed import EmbeddingModel, load_of_sound
 from l3embed.pooling import POOLINGS
 from probes import datasets, features, linear, scores, statistics
 from probes.twins import random_twin
@@ -76,7 +76,7 @@ def _run(arguments, cache: Path) -> None:
     systems = {model.name: model}
     for item in arguments.beside:
         beside = _load(item, arguments.precision)
-        systems[beside.name] = beside
+        systems[beside.name if beside.name not in systems else f"{beside.name} ({item})"] = beside
     for seed in arguments.random_seeds:
         systems[_twin_name(seed)] = random_twin(model.spec, seed, cache / "twins", arguments.precision)
     systems[LOG_MEL] = None
@@ -90,10 +90,8 @@ def _run(arguments, cache: Path) -> None:
 
 def _load(item: str | None, precision: str) -> EmbeddingModel:
     """NAME, a card, or NAME=FILE."""
-    if item is None:
-        return l3embed.load(precision=precision)
-    name, _, file = (item, "", "") if Path(item).exists() else item.partition("=")
-    return l3embed.load(name, weights=file or None, precision=precision)
+    name, _, file = (item, "", "") if item is None or Path(item).exists() else item.partition("=")
+    return load_of_sound(name, weights_file=file or None, precision=precision)
 
 
 def _twin_name(seed: int) -> str:

@@ -4,7 +4,7 @@
 
 Trains a run for each representation and domain, asks each about held-out videos of every domain (the paper's Table 1),
 probes the embeddings of every checkpoint on labelled sets (Figures 2 to 4), tests, and writes OUT/report.md with plots
-beside the paper's figures. What is done is not done again: give the same command after a kill, or with more amounts.
+beside the paper's figures. What is done is not done again: give the same command after a kill.
 docs/study.md describes the configuration; scripts/study-small.toml is one that runs in minutes.
 """
 

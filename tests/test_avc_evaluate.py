@@ -11,7 +11,7 @@ pytest.importorskip("joblib")
 
 from l3embed.avc import evaluate, picture
 from l3embed.avc.config import DataConfig, FitConfig, ModelConfig, TrainConfig
-from l3embed.errors import TrainingError
+from l3embed.errors import TrainingError, UsageError
 
 SIZE = 64
 
@@ -119,6 +119,33 @@ def test_blocks_of_broken_files_leave_nobody_alone(sounds, tmp_path, monkeypatch
             file.write_bytes(b"")
     (row,) = evaluate.evaluate([_run(_oracle)], [sounds], moments=1)
     assert row["videos"] >= 19 and row["accuracy"] == 1 and len(row["left_out"]) == 20
+
+
+def test_a_run_that_was_trained_on_what_it_is_asked_is_named(sounds):
+    learned = replace(sounds.data, held_out=0.0)  # another share is held out here than was in training
+    run = _run(_oracle, "cheat")
+    run = replace(run, config=replace(run.config, data=learned))
+    (row,) = evaluate.evaluate([run], [sounds], moments=1)
+    assert row["trained_on"] == 40 and "cheat was trained on 40 of the videos of tones" in evaluate.table([row])
+    gone = replace(run, config=replace(run.config, data=replace(sounds.data, recordings=("nowhere",))))
+    (row,) = evaluate.evaluate([gone], [sounds], moments=1)
+    assert row["trained_on"] is None
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    ({"moments": 0}, "moments must be at least 1"), ({"most": 1}, "most must be at least 2"),
+    ({"jobs": 0}, "jobs must be at least 1"), ({"seed": -1}, "seed must be at least 0"),
+])  # fmt: skip
+def test_settings_out_of_range(sounds, how, said):
+    with pytest.raises(UsageError, match=said):
+        evaluate.evaluate([_run(_oracle)], [sounds], **how)
+
+
+def test_names_tell_runs_and_domains_apart(sounds):
+    with pytest.raises(UsageError, match="two of the domains are called 'tones'"):
+        evaluate.evaluate([_run(_oracle)], [sounds, sounds])
+    with pytest.raises(UsageError, match="two of the runs are called 'run'"):
+        evaluate.evaluate([_run(_oracle), _run(_oracle)], [sounds])
 
 
 def test_scenes_are_a_domain_too():

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import decode
-from ..errors import AudioError, TrainingError, reason
+from ..errors import AudioError, L3EmbedError, TrainingError, UsageError, reason
 from ..frontend import spectrograms
 from . import clips, model, pairs, prepared, restore
 from .config import DataConfig, TrainConfig, parse
@@ -126,6 +126,7 @@ def evaluate(
     contrastive networks) and `two_way`, each with its 95 % bootstrap interval over videos, and what was `left_out`.
     Raises TrainingError where a domain has no two usable videos.
     """
+    _check(runs, domains, seed, moments, most, jobs)
     rows = []
     for where in domains:
         forms = {(run.config.front_end.rate_hz, run.image_size): [] for run in runs}
@@ -140,6 +141,24 @@ def evaluate(
             rows += [_row(run, where, answers[run.name], questions, seed) for run in alike]
     order = [run.name for run in runs]
     return sorted(rows, key=lambda row: order.index(row["run"]))
+
+
+def _check(runs: list[Run], domains: list[Domain], seed: int, moments: int, most: int, jobs: int) -> None:
+    for what, value, least in (("seed", seed, 0), ("moments", moments, 1), ("most", most, 2), ("jobs", jobs, 1)):
+        if value < least:
+            raise UsageError(f"{what} must be at least {least}. Received: {value}")
+    for what, names in (("run", [run.name for run in runs]), ("domain", [where.name for where in domains])):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"two of the {what}s are called {twice[0]!r}: name each once (--data NAME=PATH)")
+
+
+def _trained_on(run: Run, files: list) -> int | None:
+    """How many of the files the run was trained on; None where its own data are not there to tell."""
+    try:
+        own = {file.path for file in pairs.Sources(TrainConfig(data=run.config.data), "train").files}
+    except L3EmbedError:
+        return None
+    return sum(getattr(file, "path", None) in own for file in files)
 
 
 class Questions:
@@ -228,6 +247,7 @@ def _row(run: Run, where: Domain, answers: list[tuple], questions: Questions, se
     row = {
         "run": run.name, "domain": where.name, "objective": run.config.fit.objective, "split": questions.split,
         "videos": len(match), "questions": 2 * match.size, "seed": seed, "left_out": questions.left_out,
+        "trained_on": _trained_on(run, questions.files),
     }  # fmt: skip
     binary = run.config.fit.objective == "binary"
     row["accuracy"], row["interval"] = (
@@ -265,7 +285,11 @@ def table(rows: list[dict]) -> str:
         row["domain"]: f"{row['domain']}: {row['videos']} videos ({row['split']}), {row['questions']} questions"
         for row in rows
     }
-    return "\n".join([*text, "; ".join(counts.values())])
+    warned = [
+        f"{row['run']} was trained on {row['trained_on']} of the videos of {row['domain']}: its figure there is no test"
+        for row in rows if row["trained_on"]
+    ]  # fmt: skip
+    return "\n".join([*text, "; ".join(counts.values()), *warned])
 
 
 def _cell(value: float | None, interval: list[float] | None) -> str:
