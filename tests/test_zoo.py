@@ -171,6 +171,8 @@ def test_hop_and_center_are_the_models_own_until_said_otherwise():
     assert model.framing(hop=0.5, center=True).hop == 8_000 and model.framing(center=True).lead == 7_800
     edge = _placeholder(zoo.find("edgel3-sea-64").model).framing()
     assert (edge.window, edge.hop, edge.lead, edge.drop) == (8_000, 800, 4_000, False)
+    with pytest.raises(UsageError, match="vggish: its windows cannot share their computation"):
+        model.framing(windows="shared")
     l3 = _placeholder(openl3_model("openl3-mel128-env-512"))
     assert l3.framing() == l3.framing(hop=0.1, center=True) and "drop" not in l3.recipe(l3.framing())
 
