@@ -52,5 +52,7 @@ def test_speed_tells_the_loader_from_the_network():
         "pairs_per_s": 10.0, "network_pairs_per_s": pytest.approx(100 / 6), "loader_pairs_per_s": 48.0, "waited": 0.4,
     }  # fmt: skip
     assert "waited 40.0% of the time" in log.said(found)
+    none_made = log.speed(mark, log.Mark(15.0, 150, 5.0, 60, 3.0), 2)
+    assert none_made["loader_pairs_per_s"] is None and "loader ?)" in log.said(none_made)
     assert set(log.speed(mark, mark, 2).values()) == {None}
     assert log.said(log.speed(mark, mark, 2)) == "too short to tell its speed"

@@ -51,10 +51,14 @@ def speed(since: Mark, until: Mark, workers: int) -> dict[str, float | None]:
 
 
 def said(speeds: dict) -> str:
-    if None in speeds.values():
+    if speeds["pairs_per_s"] is None:
         return "too short to tell its speed"
-    return (f"{speeds['pairs_per_s']:.4g} pairs/s (network {speeds['network_pairs_per_s']:.4g}, loader "
-            f"{speeds['loader_pairs_per_s']:.4g}), the network waited {speeds['waited']:.1%} of the time")  # fmt: skip
+    whole, network, loader = (
+        "?" if (rate := speeds[key]) is None else f"{rate:.4g}"  # (a short epoch's pairs were all made before it)
+        for key in ("pairs_per_s", "network_pairs_per_s", "loader_pairs_per_s")
+    )
+    waited = f"the network waited {speeds['waited']:.1%} of the time"
+    return f"{whole} pairs/s (network {network}, loader {loader}), {waited}"
 
 
 class Log:
