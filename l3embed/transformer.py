@@ -21,8 +21,8 @@ class Embedder(TransformerMixin, BaseEstimator):
     ----------
     model, weights, front_end, precision : as in `l3embed.load`
     sample_rate : Hz of arrays; paths need none
-    hop : seconds between windows
-    center : whether windows are centred on their time stamps
+    hop : seconds between windows; None: the model's own
+    center : whether windows are centred on their time stamps; None: as the model's own program
     pooling : how the windows of a recording become one vector: "mean", "max", "mean+max", "mean+std"
 
     Attributes

@@ -312,9 +312,7 @@ def test_yamnets_embedding_is_that_of_the_tflite_file(shared_data, fixtures, cli
 
 def test_a_name_without_weights_at_hand_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path))
-    with pytest.raises(
-        WeightsError, match=r"vggish_model\.ckpt: is not at hand, and no hash of https.*put the file at"
-    ):
-        weights.find("vggish")
+    with pytest.raises(WeightsError, match=r"sparsity_87\.0\.h5\.gz: is not at hand, and no hash of .*put the file at"):
+        weights.find("edgel3-ft-87.0")
     with pytest.raises(UsageError, match="vggish has one front end, vggish"):
         weights.find("vggish", None, "training")

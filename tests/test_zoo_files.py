@@ -112,6 +112,30 @@ def _network(name, named, width):
     return network
 
 
+def test_ports_hold_the_same_arrays_under_other_names(tmp_path):
+    """torchvggish's features and embeddings, and Keras layers with slashes in their names."""
+    import h5py
+    from made_weights import write_torch
+
+    published, entry = _vggish(), zoo.find("vggish")
+    expected = entry.arrays(published, entry.model)
+    indices = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13)] + [f"embeddings.{i}" for i in (0, 2, 4)]
+    state = {}
+    with h5py.File(tmp_path / "vggish.h5", "w") as file:
+        for torch, layer in zip(indices, VGGISH, strict=True):
+            kernel, bias = published[f"vggish/{layer}/weights"], published[f"vggish/{layer}/biases"]
+            turned = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+            state |= {f"{torch}.weight": np.ascontiguousarray(turned), f"{torch}.bias": bias}
+            keras = f"vggish_{layer}" if layer.startswith("fc") else layer
+            file[f"{keras}/{keras}/kernel:0"], file[f"{keras}/{keras}/bias:0"] = kernel, bias
+    write_torch(tmp_path / "vggish.pth", state)
+    for name in ("vggish.pth", "vggish.h5"):
+        found = entry.arrays(tensors.read([tmp_path / name])[0], entry.model)
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    with pytest.raises(ValueError, match="holds vggish/conv1/weights twice"):
+        entry.arrays({**published, "conv1/conv1/kernel": published["vggish/conv1/weights"]}, entry.model)
+
+
 # --- bad checkpoints
 
 
