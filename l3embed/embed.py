@@ -46,6 +46,8 @@ class EmbeddingModel(engine.Loaded):
         """
         if windows not in WINDOWS:
             raise UsageError(f"windows must be one of {', '.join(WINDOWS)}. Received: {windows!r}")
+        if windows == "shared" and not self.spec.step_samples:
+            raise UsageError(f"{self.name}: its windows cannot share their computation: leave windows at exact")
         cutting, window, step = self.spec.cutting, self.spec.front_end.window_samples, self.spec.step_samples
         lead = lead_samples(window, cutting.center if center is None else center)
         if hop is None and cutting.hop_s is None:

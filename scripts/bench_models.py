@@ -6,14 +6,13 @@
 NAME=FILE is a model with its weights; NAME alone, of a published one, the same network with random weights: as fast,
 and not probed. One row a model: parameters, numbers in a vector, window and hop of its own, windows and seconds of
 sound per second (front end and network, recordings in memory), and on ESC-10 the accuracy of `probes.linear.nested` on
-the mean of a clip's windows. `--scores` prints for each class of ESC-10 which classes of a tagger come first.
+the mean of a clip's windows. `--scores` prints for each class of ESC-10 which classes of a tagger score highest.
 """
 
 import argparse
 import tempfile
 import time
 import warnings
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,15 +65,15 @@ def n_parameters(model: EmbeddingModel) -> int:
 
 
 def top_classes(said: str, clips: list, precision: str) -> None:
-    """For each label, the classes that come first when a clip's scores are averaged, and for how many clips."""
+    """For each label the classes of the highest scores: of a clip's windows the largest, of clips the mean."""
     name, _, file = said.partition("=")
     model = l3embed.load(name, weights=file or None, precision=precision)
-    first: dict[str, Counter] = {}
+    found: dict[str, list] = {}
     for clip, (scores, _) in zip(clips, model.each(clip.path for clip in clips), strict=True):
-        best = scores.mean(axis=0).argmax()
-        first.setdefault(clip.label, Counter())[model.classes[best]] += 1
-    for label, counted in first.items():
-        print(f"{label:18} {', '.join(f'{name} {n}' for name, n in counted.most_common(4))}")
+        found.setdefault(clip.label, []).append(scores.max(axis=0))
+    for label, scores in found.items():
+        mean = np.mean(scores, axis=0)
+        print(f"{label:16} {', '.join(f'{model.classes[i]} {mean[i]:.2f}' for i in np.argsort(-mean)[:4])}")
 
 
 def main() -> None:

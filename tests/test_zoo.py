@@ -171,6 +171,8 @@ def test_hop_and_center_are_the_models_own_until_said_otherwise():
     assert model.framing(hop=0.5, center=True).hop == 8_000 and model.framing(center=True).lead == 7_800
     edge = _placeholder(zoo.find("edgel3-sea-64").model).framing()
     assert (edge.window, edge.hop, edge.lead, edge.drop) == (8_000, 800, 4_000, False)
+    with pytest.raises(UsageError, match="vggish: its windows cannot share their computation"):
+        model.framing(windows="shared")
     l3 = _placeholder(openl3_model("openl3-mel128-env-512"))
     assert l3.framing() == l3.framing(hop=0.1, center=True) and "drop" not in l3.recipe(l3.framing())
 
@@ -310,9 +312,7 @@ def test_yamnets_embedding_is_that_of_the_tflite_file(shared_data, fixtures, cli
 
 def test_a_name_without_weights_at_hand_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path))
-    with pytest.raises(
-        WeightsError, match=r"vggish_model\.ckpt: is not at hand, and no hash of https.*put the file at"
-    ):
-        weights.find("vggish")
+    with pytest.raises(WeightsError, match=r"sparsity_87\.0\.h5\.gz: is not at hand, and no hash of .*put the file at"):
+        weights.find("edgel3-ft-87.0")
     with pytest.raises(UsageError, match="vggish has one front end, vggish"):
         weights.find("vggish", None, "training")

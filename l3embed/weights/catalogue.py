@@ -50,7 +50,7 @@ def about(entry: zoo.Entry) -> dict:
         table["remarks"] = entry.remarks
     files = {file.name: {"url": file.url, "hash": file.hash, "file": str(fetch.place(file)),
                          "state": "at hand" if fetch.place(file).exists() else "not fetched"}
-             for file in entry.files}  # fmt: skip
+             for known in entry.files for file in (known, known.instead) if file}  # fmt: skip
     return {**table, "input": _input(entry.model), **records(entry.model), "files": files}
 
 
@@ -70,5 +70,7 @@ def _input(model: Model) -> dict:
 
 
 def _state(entry: zoo.Entry) -> str:
-    at_hand = all(fetch.place(file).exists() for file in entry.files)
-    return "at hand" if at_hand else "not fetched" if all(f.url and f.hash for f in entry.files) else "by hand"
+    either = [[file for file in (known, known.instead) if file] for known in entry.files]
+    if all(any(fetch.place(file).exists() for file in files) for files in either):
+        return "at hand"
+    return "not fetched" if all(any(file.url and file.hash for file in files) for files in either) else "by hand"

@@ -27,6 +27,8 @@ def fetch(file: File) -> Path:
     if (path := at_hand(file)) is not None:
         return path
     path = place(file)
+    if not (file.url and file.hash) and file.instead:
+        return fetch(file.instead)
     if not (file.url and file.hash):
         what = f"no hash of {file.url} is" if file.url else f"no stable address of {file.name} is"
         raise WeightsError(f"{file.name}: is not at hand, and {what} known, so it is not fetched: {_by_hand(path)}")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import crc32c
+
 MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _FOOTER = 48
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 19: "<f2"}
@@ -35,11 +37,11 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def index_of(path: Path) -> Path:
-    """The table's file: what was named, or the index that the prefix stands for."""
+    """The table's file: what was named, or the index that a prefix or a data file stands for."""
     path = Path(path)
-    if path.exists():
-        return path
-    return path.with_name(path.name + ".index")
+    prefix = re.sub(r"\.data-\d+-of-\d+$", "", path.name)
+    index = path.with_name(f"{prefix}.index")
+    return index if (prefix != path.name or not path.exists()) and index.exists() else path
 
 
 def files(path: Path) -> list[Path]:
@@ -89,7 +91,10 @@ def _block(table: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, memor
         raise ValueError("it is truncated: a block lies beyond its end")
     if table[offset + size]:
         raise ValueError("its blocks are compressed, which TensorFlow's own savers do not do")
+    masked = struct.unpack_from("<I", table, offset + size + 1)[0]
     data = memoryview(table)[offset : offset + size]
+    if crc32c.masked(memoryview(table)[offset : offset + size + 1]) != masked:
+        raise ValueError("it is damaged: a block is not what its checksum says")
     end = size - 4 * (1 + struct.unpack_from("<I", data, size - 4)[0])
     at, key = 0, b""
     while at < end:
@@ -235,5 +240,7 @@ def _from_bundle(entries: dict[bytes, memoryview], data_files: list[Path]) -> di
             raw = file.read(size)
         if len(raw) < size:
             raise ValueError(f"{path.name} is truncated")
+        if crc32c.masked(raw) != struct.unpack("<I", about[6][0])[0]:
+            raise ValueError(f"{name} is damaged: it is not what its checksum says")
         found[name] = np.frombuffer(raw, dtype).reshape(shape)
     return found

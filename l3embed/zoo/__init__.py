@@ -26,6 +26,7 @@ class File:
     name: str  # as published
     url: str = ""
     hash: str = ""  # "sha256:...", "md5:..." or "git:..." (what git calls it), as far as anybody has published one
+    instead: File | None = None  # of the same weights, and with a known hash
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ same checkpoint. AudioSet's own features are after PCA and 8-bit quantisation.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ..spec import Cutting, FrontEnd, Model, Network
@@ -13,7 +15,12 @@ from . import Entry, File, take
 
 LICENCE = "Apache-2.0 (code and weights)"
 URL = "https://storage.googleapis.com/audioset/"
-CHECKPOINT = File("vggish", "vggish_model.ckpt", URL + "vggish_model.ckpt")
+PORT = File(
+    "vggish", "vggish-10086976.pth",
+    "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+    "sha256:10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
+)  # fmt: skip
+CHECKPOINT = File("vggish", "vggish_model.ckpt", URL + "vggish_model.ckpt", instead=PORT)
 PCA = File(
     "vggish",
     "vggish_pca_params.npz",
@@ -26,6 +33,11 @@ LAYERS = (
     "conv1", "conv2", "conv3/conv3_1", "conv3/conv3_2", "conv4/conv4_1", "conv4/conv4_2", "fc1/fc1_1", "fc1/fc1_2",
     "fc2",
 )  # fmt: skip
+_LEAVES = {layer.rpartition("/")[2]: layer for layer in LAYERS}
+# harritaylor/torchvggish: the same weights; its dense layers take the maps in TensorFlow's order, too
+TORCHVGGISH = dict(zip(
+    (*(f"features.{i}" for i in (0, 3, 6, 8, 11, 13)), *(f"embeddings.{i}" for i in (0, 2, 4))), LAYERS, strict=True
+))  # fmt: skip
 OUTPUTS = {  # suffix of the name -> (layer, numbers, what it is)
     "": ("", 128, "128 numbers before PCA"),
     "-relu": ("relu", 128, "128 numbers before PCA, after the ReLU of the release of 2017"),
@@ -57,7 +69,8 @@ def entries() -> list[Entry]:
 
 
 def arrays(tensors, model: Model) -> list[np.ndarray]:
-    """From the checkpoint's variables, ``vggish/conv1/weights`` ..., and the PCA file's two arrays."""
+    """From the checkpoint's variables, ``vggish/conv1/weights`` ..., or a port's, and the PCA file's two arrays."""
+    tensors = _as_published(tensors)
     found = take(tensors, [f"vggish/{layer}/{kind}" for layer in LAYERS for kind in ("weights", "biases")], _is_pca)
     n = {"pool4": 6, "fc1_2": 8}.get(model.network.output, 9)
     found = found[: 2 * n]
@@ -69,3 +82,21 @@ def arrays(tensors, model: Model) -> list[np.ndarray]:
 
 def _is_pca(name: str) -> bool:
     return name.startswith("pca_")
+
+
+def _as_published(tensors) -> dict[str, np.ndarray]:
+    """With TensorFlow's names and axes, whatever the port: torchvggish, or Keras with layers named as TensorFlow's."""
+    found = {}
+    for name, array in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        keras = re.fullmatch(r"(?:.*[/_])?(conv\d(?:_\d)?|fc\d(?:_\d)?)/(kernel|bias)", name)
+        if layer in TORCHVGGISH:
+            name = f"vggish/{TORCHVGGISH[layer]}/{'weights' if kind == 'weight' else 'biases'}"
+            array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        elif keras and keras[1] in _LEAVES:
+            name = f"vggish/{_LEAVES[keras[1]]}/{'weights' if keras[2] == 'kernel' else 'biases'}"
+        name = name.removeprefix("pproc.")
+        if name in found:
+            raise ValueError(f"it holds {name} twice")
+        found[name] = array
+    return found
