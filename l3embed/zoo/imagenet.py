@@ -20,7 +20,7 @@ SQUEEZENET = "https://github.com/rcmalli/keras-squeezenet/releases/download/v1.0
 # variant -> (short name, numbers of its last map, licence, file with the classifier)
 NETWORKS = {
     "resnet50-torchvision": (
-        "resnet50", 2048, "BSD-3-Clause (code and weights)",
+        "resnet50", 2048, "BSD-3-Clause (code)",
         File("imagenet", "resnet50-0676ba61.pth", "https://download.pytorch.org/models/resnet50-0676ba61.pth",
              "sha256:0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"),
     ),
