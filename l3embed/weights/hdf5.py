@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import io
 import itertools
 from pathlib import Path
 
@@ -78,11 +79,16 @@ def _names(group, attribute: str) -> list[str]:
 
 
 def write(path: Path, arrays: list, dtype: str) -> None:
-    """Arrays numbered in order; those of 16 bits, which ship, deflated: it saves a little, and changes no number."""
-    with _h5py().File(path, "w", libver="latest") as file:
+    """Arrays numbered in order; those of 16 bits, which ship, deflated: it saves a little, and changes no number.
+
+    In memory first: where the disk is full, HDF5 1.14 ends the process with a segmentation fault while closing.
+    """
+    memory = io.BytesIO()
+    with _h5py().File(memory, "w", libver="latest") as file:
         for i, array in enumerate(arrays):
             deflate = {"compression": "gzip", "shuffle": True} if array.size > 1000 and dtype == "float16" else {}
             file.create_dataset(f"{i:03d}", data=array.astype(dtype), **deflate)
+    path.write_bytes(memory.getbuffer())
 
 
 def _h5py():
