@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import io
 import itertools
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def _names(group, attribute: str) -> list[str]:
 def write(path: Path, arrays: list, dtype: str) -> None:
     """Arrays numbered in order; those of 16 bits, which ship, deflated: it saves a little, and changes no number.
 
-    In memory first: where the disk is full, HDF5 1.14 ends the process with a segmentation fault while closing.
+    In memory first: where the disk is full, HDF5 2.0 ends the process with a segmentation fault while closing.
     """
     memory = io.BytesIO()
     with _h5py().File(memory, "w", libver="latest") as file:
