@@ -121,7 +121,7 @@ def _report(table: dict, arguments) -> int:
             print(f"{key.replace('_', ' ')}: {', '.join(table['about'][key])}")
     if table["labels"]:
         _print_some("labels", [f"{label}: {n}" for label, n in table["labels"].items()])
-    for title, key in (("to know", "notes"), ("cannot be used", "problems")):
+    for title, key in (("to know", "notes"), ("missing or of no use", "problems")):
         if table[key]:
             _print_some(f"{len(table[key])} {title}", [f"{name}: {why}" for name, why in table[key].items()])
     return 1 if table["problems"] else 0

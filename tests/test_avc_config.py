@@ -39,7 +39,8 @@ def test_values_arrive_and_integers_serve_as_floats(read):
 
 def test_paths_are_relative_to_the_file(read, tmp_path):
     elsewhere = tmp_path.parent / "elsewhere"
-    found = read(f"run = 'r'\n[data]\nvideos = ['v', {str(elsewhere)!r}]\nrecordings = ['s']")
+    found = read(f"run = 'r'\n[data]\nvideos = ['v', {str(elsewhere)!r}]\nrecordings = ['s']\nindex = 'i.csv'")
+    assert (found.data.index, found.data.prepared) == (str(tmp_path / "i.csv"), "")
     assert found.run == str(tmp_path / "r")
     assert found.data.videos == (str(tmp_path / "v"), str(elsewhere))
     assert found.data.recordings == (str(tmp_path / "s"),)
@@ -81,6 +82,10 @@ def test_paths_are_relative_to_the_file(read, tmp_path):
     ("model.bands = 3", "model.bands must be one of 1, 2, 4, 8"),
     ("model.name = '../x'", "model.name names files"),
     ("backend = 'torch'", "backend must be one of"),
+    ("data.frames = 'png'", "data.frames must be one of 'jpeg', 'array'"),
+    ("data.clips_per_file = -1", "data.clips_per_file must be at least 0"),
+    ("data.index = ['i.csv']", "data: index must be str"),
+    ("data.indx = 'i.csv'", "data: unknown key 'indx': did you mean 'index'"),
     ("pairs.negatives = 'vidoe'", "pairs.negatives must be one of 'other', 'label', 'video'"),
     ("pairs.far_s = 0.5", "pairs.far_s must be at least 1"),
     ("pairs.negatives = 'video'\ndata.clip_s = 3", "needs data.clip_s of 1 + pairs.far_s = 4 at least. Received: 3"),

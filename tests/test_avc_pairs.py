@@ -155,7 +155,9 @@ class _Labelled(pairs.Sources):
 
 
 def test_negatives_of_the_same_label_need_labels(constant):
-    with pytest.raises(TrainingError, match=r"'label' needs videos that share a label, and none do: name an index"):
+    with pytest.raises(
+        TrainingError, match=r"'label' needs videos that share a label, and none of the train part do: name an index"
+    ):
         batches(make_config(replace(PLAIN, negatives="label"), videos=(str(constant),)), 1)
 
 

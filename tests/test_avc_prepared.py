@@ -227,6 +227,30 @@ def test_stretches_cover_everything_and_are_whole(length, expected):
     np.testing.assert_allclose(prepare._starts(length, 10), expected)
 
 
+@pytest.mark.parametrize("seconds", [0.4, 2.0, 2.5, 4.0, 5.0, 7.5, 9.1])
+def test_pieces_of_a_recording_begin_where_those_of_a_video_do(tmp_path, seconds):
+    ramp = np.linspace(-0.9, 0.9, int(seconds * RATE), dtype=np.float32)
+    soundfile.write(tmp_path / "ramp.wav", ramp, RATE, "FLOAT")
+    n = int(2.5 * RATE)
+    expected = [ramp[round(at) : round(at) + n] for at in prepare._starts(len(ramp), n)]
+    found = list(prepare._pieces(tmp_path / "ramp.wav", n, RATE))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_some_pieces_of_a_recording_each_with_the_same_chance(tmp_path):
+    soundfile.write(tmp_path / "steps.wav", np.repeat(np.arange(1, 6) / 10, RATE), RATE, "FLOAT")
+    form, counts = replace(FORM, clip_s=1.0), Counter()
+    for seed in range(60):
+        made = list(
+            prepare._cut_recording(sources.SoundFile(tmp_path / "steps.wav"), form, 2, np.random.default_rng(seed))
+        )
+        assert len(made) == 2
+        counts.update(round(float(clip.sound[0]) * 10) for clip in made)
+    assert set(counts) == {1, 2, 3, 4, 5} and min(counts.values()) > 12  # 24 each, on average
+
+
 def test_fewer_clips_of_a_long_file_where_asked(tmp_path):
     make_video(tmp_path / "long.mkv", [0, 1, 2, 3, 4, 5] * 2, hz=2)
     make_video(tmp_path / "short.mkv", [0, 1], hz=2)

@@ -127,8 +127,9 @@ class _Files:
         self.sources, self.seed, self.pairs = sources, seed, config.pairs
         self.companions = sources.companions() if self.pairs.negatives == "label" else {}
         if self.pairs.negatives == "label" and not self.companions:
-            raise TrainingError("pairs.negatives = 'label' needs videos that share a label, and none do: name an index "
-                                "with labels in data.index (l3embed data init --labels or --segments)")  # fmt: skip
+            raise TrainingError("pairs.negatives = 'label' needs videos that share a label, and none of the "
+                                f"{sources.split} part do: name an index with labels in data.index (l3embed data init "
+                                "--labels or --segments)")  # fmt: skip
         self.broken: set[int] = set()
         self.broken_snippets: dict[Path, AudioError] = {}
         snippets = sources.recordings if data.scenes else []

@@ -155,18 +155,33 @@ def _starts(length: float, clip_s: float) -> np.ndarray:
 
 def _cut_recording(file: SoundFile, form: clips.Format, limit: int, rng) -> Iterator[clips.Clip | AudioError]:
     """The same of a recording, whose pictures are drawn when it is trained on. What is short is repeated, as there."""
-    n = int(form.clip_s * form.rate_hz)  # samples
+    chosen: list[np.ndarray] = []
     try:
-        with decode.open_recording(file.path, form.rate_hz) as recording:
-            sound = np.concatenate(list(recording))
+        for number, piece in enumerate(_pieces(file.path, int(form.clip_s * form.rate_hz), form.rate_hz)):
+            if not limit:
+                yield clips.Clip(clips.at_least(piece, 2 * form.rate_hz), form.rate_hz)
+            elif number < limit:
+                chosen.append(piece)
+            elif (place := rng.integers(number + 1)) < limit:  # each is chosen with the same chance (Vitter's R)
+                chosen[place] = piece
     except AudioError as error:
         yield error
-        return
-    starts = np.rint(_starts(len(sound), n)).astype(int)
-    if limit:
-        starts = rng.permutation(starts)[:limit]
-    for start in starts:
-        yield clips.Clip(clips.at_least(sound[start : start + n], 2 * form.rate_hz), form.rate_hz)
+    for piece in chosen:
+        yield clips.Clip(clips.at_least(piece, 2 * form.rate_hz), form.rate_hz)
+
+
+def _pieces(path: Path, n: int, rate_hz: int) -> Iterator[np.ndarray]:
+    """Stretches of n samples, as `_starts` has them, in the memory of two."""
+    held = np.zeros(0, np.float32)
+    with decode.open_recording(path, rate_hz) as recording:
+        for block in recording:
+            held = np.concatenate([held, block])
+            while len(held) >= 2 * n:
+                yield held[:n].copy()
+                held = held[n:]
+    yield held[:n]
+    if len(held) > n:
+        yield held[-n:]
 
 
 class _Writer:

@@ -43,7 +43,7 @@ class Sources:
     """The files of one part, found once; `recordings` are those that scenes may be made of."""
 
     def __init__(self, config: TrainConfig, split: str):
-        data = config.data
+        data, self.split = config.data, split
         self.files: list[File] = prepared.files(data.prepared, split) if data.prepared else files_of(config, split)
         of_scenes = _recordings(config, split) if data.prepared and data.scenes else self.files
         self.recordings = [file for file in of_scenes if isinstance(file, SoundFile)]
