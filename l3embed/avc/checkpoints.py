@@ -262,6 +262,8 @@ def _save_model(config: TrainConfig, networks: Networks, state: State, folder: P
     if state.init:
         training["init"] = state.init
     training["config"] = {key: value for key, value in told.items() if key != "about"}
+    if config.model.family != "l3":  # the small family has one representation
+        training["config"]["model"] = {**told["model"], "representation": config.front_end.name}
     weights.save(model, arrays, folder, {**asdict(config.about), "training": training})
     about = {"config": told, "pairs": state.pairs(config)}
     write(folder / NETWORKS, about, {name: part.variables for name, part in networks.parts().items()})
@@ -273,6 +275,4 @@ def _told(config: TrainConfig) -> dict:
     folders |= {key: Path(getattr(config.data, key)).name for key in ("index", "prepared")}
     first = {key: Path(getattr(config.model, key)).name for key in ("init", "init_image")}
     told = replace(config, run="", data=replace(config.data, **folders), model=replace(config.model, **first))
-    if config.model.family != "l3":  # the small family has one representation
-        told = replace(told, model=replace(told.model, representation=config.front_end.name))
     return asdict(told)
