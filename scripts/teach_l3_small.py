@@ -232,16 +232,21 @@ def train(config: dict) -> None:
     backup = keras.callbacks.BackupAndRestore(run / "backup", delete_checkpoint=False)
     log = keras.callbacks.CSVLogger(run / "history.csv", append=True)
     started = time.monotonic()
-    model.fit(data, epochs=epochs, validation_data=held_out.every_second(), validation_batch_size=256, verbose=2,
-              callbacks=[backup, tell, log])  # fmt: skip
+    x, y = held_out.every_second()
+    model.fit(
+        data, epochs=epochs, validation_data=(x, y), validation_batch_size=256, verbose=2, callbacks=[backup, tell, log]
+    )
+    held_out_cosine = -round(model.evaluate(x, y, 256, verbose=0), 4)
     arrays = student.get_weights()
     hours = round((time.monotonic() - started) / 3600, 2)
     print(f"{steps * epochs * config['batch']} windows, {hours} h in this process")
     spec = Model(config["name"], FRONT_END, network, student.output_shape[-1], "")
     told = {k: v for k, v in config.items() if k not in ("about", "shards", "run", "teacher_weights")}
     told["sounds"] = [Path(folder).name for folder in config["sounds"]]  # a card travels
-    training = {"objective": "taught", "teacher": config["teacher"], "windows": steps * epochs * config["batch"],
-                "clips": len(batches.targets), "hours": hours, "config": told}  # fmt: skip
+    training = {
+        "objective": "taught", "teacher": config["teacher"], "windows": steps * epochs * config["batch"],
+        "clips": len(batches.targets), "hours": hours, "held_out_cosine": held_out_cosine, "config": told,
+    }  # fmt: skip
     keras.config.set_dtype_policy("float32")
     weights.release(spec, arrays, run / "model", {**config["about"], "training": training})
 

@@ -19,7 +19,7 @@ from ..errors import UsageError, WeightsError
 from ..spec import Model, Network, cutting_of, front_end_of
 from .files import check, sha256
 
-DEFAULT = "l3-small-1"
+DEFAULT = "l3-small-taught-1"
 
 
 @dataclass(frozen=True)
