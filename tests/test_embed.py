@@ -272,7 +272,7 @@ def test_scikit_learn_transformer(shipped, recordings):
     copy = sklearn.base.clone(embedder)
     assert copy.get_params() == embedder.get_params() and not hasattr(copy, "model_")
     x = copy.fit(paths).transform(paths)
-    assert x.shape == (7, 768) and len(copy.get_feature_names_out()) == 1536
+    assert x.shape == (7, 1536) and len(copy.get_feature_names_out()) == 1536
     single = shipped.embed(paths[3], hop=0.2)[0]
     np.testing.assert_allclose(x[3], np.concatenate([single.mean(0), single.max(0)]), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(copy)).transform(paths[:2]), x[:2])

@@ -1,7 +1,8 @@
 """PANNs (Kong et al. 2020; qiuqiangkong/audioset_tagging_cnn): networks that tag AudioSet's 527 classes.
 
 Their program takes a recording whole, whatever its length, and so does l3embed up to 92 s; a hop makes windows of one
-second (they were trained on ten). A vector a frame comes from the head of Cnn14_DecisionLevelMax (docs/models.md). Checkpoints are dictionaries with the weights under `model`, the front end's kernels among them.
+second (they were trained on ten). A vector a frame comes from the head of Cnn14_DecisionLevelMax (docs/models.md).
+Checkpoints are dictionaries with the weights under `model`, the front end's kernels among them.
 """
 
 from __future__ import annotations
