@@ -88,10 +88,13 @@ def by_group(a_right, b_right, groups, seed: int = 0) -> Test:
 def gap_interval(a_right, b_right, groups, folds=None, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (percentiles) of accuracy A minus accuracy B, groups drawn with replacement in each fold.
 
+    Where a fold is a single group (a speaker each), groups are drawn over all folds: inside nothing could vary.
     b_right 0 gives the interval of one model's accuracy.
     """
     difference = np.asarray(a_right, float) - np.asarray(b_right, float)
     folds = np.zeros(len(difference), int) if folds is None else np.asarray(folds)
+    if any(len(np.unique(np.asarray(groups)[folds == fold])) < 2 for fold in np.unique(folds)):
+        folds = np.zeros(len(difference), int)
     rng, total, n = np.random.default_rng(seed), 0.0, 0.0
     for fold in np.unique(folds):
         inside = folds == fold

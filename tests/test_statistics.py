@@ -81,6 +81,10 @@ def test_interval_covers_and_widens_with_groups():
     assert wide > 2.5 * narrow
     one_fold_right = np.repeat([1.0, 0.0], 50)  # folds are not drawn: their shares stay
     assert statistics.gap_interval(one_fold_right, 0, np.arange(100), one_fold_right) == (0.5, 0.5)
+    six = np.repeat(np.arange(6), 50)  # speakers, each a fold: as if there were no folds
+    of_speakers = np.repeat([0, 1, 1, 1, 0, 1], 50)
+    alone = statistics.gap_interval(of_speakers, 0, six, six)
+    assert alone == statistics.gap_interval(of_speakers, 0, six) and alone[1] - alone[0] > 0.3
 
 
 def test_holm_by_hand():
