@@ -240,7 +240,9 @@ def train(config: dict) -> None:
     arrays = student.get_weights()
     hours = round((time.monotonic() - started) / 3600, 2)
     print(f"{steps * epochs * config['batch']} windows, {hours} h in this process")
-    spec = Model(config["name"], FRONT_END, network, student.output_shape[-1], "")
+    released = replace(network, pool=(config["released_bands"], 1))  # pooling has no weights
+    dim = student.output_shape[-1] * config["released_bands"] // config["bands"]
+    spec = Model(config["name"], FRONT_END, released, dim, "")
     told = {k: v for k, v in config.items() if k not in ("about", "shards", "run", "teacher_weights")}
     told["sounds"] = [Path(folder).name for folder in config["sounds"]]  # a card travels
     training = {

@@ -43,7 +43,7 @@ def test_folder_to_vectors(recordings, tmp_path, capsys):
     assert captured.out.startswith("6 embedded (") and "s of sound per second" in captured.out and captured.err == ""
     assert sorted(tree(tmp_path / "out")) == [f"site{i}/{j}.npz" for i in (0, 1) for j in range(i, 6, 2)]
     with np.load(tmp_path / "out" / "site1" / "3.npz") as file:
-        assert file["embedding"].shape == (13, 768) and file["timestamps"][-1] == pytest.approx(1.2)
+        assert file["embedding"].shape == (13, 384) and file["timestamps"][-1] == pytest.approx(1.2)
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in recordings.rglob("*")} == before
     assert cli.main(["extract", str(recordings), "-o", str(tmp_path / "out")]) == 0
     assert "0 embedded" in (text := capsys.readouterr().out) and "6 done before" in text

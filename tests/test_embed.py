@@ -272,7 +272,7 @@ def test_scikit_learn_transformer(shipped, recordings):
     copy = sklearn.base.clone(embedder)
     assert copy.get_params() == embedder.get_params() and not hasattr(copy, "model_")
     x = copy.fit(paths).transform(paths)
-    assert x.shape == (7, 1536) and len(copy.get_feature_names_out()) == 1536
+    assert x.shape == (7, 768) and len(copy.get_feature_names_out()) == 768
     single = shipped.embed(paths[3], hop=0.2)[0]
     np.testing.assert_allclose(x[3], np.concatenate([single.mean(0), single.max(0)]), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(copy)).transform(paths[:2]), x[:2])
@@ -280,7 +280,7 @@ def test_scikit_learn_transformer(shipped, recordings):
     pipeline = make_pipeline(embedder, LogisticRegression(max_iter=2000)).set_params(embedder__hop=0.5)
     assert pipeline.fit(paths, labels).predict(paths).tolist() == labels
     arrays = [tone(0.5, 16_000), tone(0.7, 16_000)]
-    assert Embedder(sample_rate=16_000, precision="f32").fit_transform(arrays).shape == (2, 768)
+    assert Embedder(sample_rate=16_000, precision="f32").fit_transform(arrays).shape == (2, 384)
     with pytest.raises(UsageError, match="pooling must be one of"):
         Embedder(pooling="median").fit(paths)
     with pytest.raises(UsageError, match="pooling must be one of"):
@@ -289,17 +289,17 @@ def test_scikit_learn_transformer(shipped, recordings):
         embedder.transform(str(paths[0]))
     with pytest.raises(UsageError, match="at least one recording"):
         embedder.transform([])
-    assert len(pickle.loads(pickle.dumps(embedder)).get_feature_names_out()) == 1536
+    assert len(pickle.loads(pickle.dumps(embedder)).get_feature_names_out()) == 768
 
 
 def test_hear_functions(shipped):
     from l3embed import hear
 
     model = hear.load_model()
-    assert (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size) == (32_000, 768, 768)
+    assert (model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size) == (32_000, 384, 384)
     audio = np.stack([tone(2.0, hz=h) for h in (300, 600, 900)]).astype(np.float32)
     embeddings, timestamps = hear.get_timestamp_embeddings(audio, model)
-    assert embeddings.shape == (3, 31, 768) and timestamps.shape == (3, 31)
+    assert embeddings.shape == (3, 31, 384) and timestamps.shape == (3, 31)
     np.testing.assert_allclose(timestamps[0], 50.0 * np.arange(31), atol=1e-3)
     scenes = hear.get_scene_embeddings(audio, model)
     expected = model.embedding_model.embed(audio[1], 32_000, hop=0.5)[0].mean(axis=0)
