@@ -23,6 +23,7 @@ from l3embed import weights, zoo
 from l3embed.embed import EmbeddingModel
 from l3embed.engine import choose
 from l3embed.pooling import POOLINGS, pool
+from l3embed.spec import openl3_model, published_names
 from l3embed.weights.release import build
 from probes import datasets, linear
 
@@ -32,11 +33,11 @@ SECONDS, REPEATS = 60, 3
 def load(said: str, folder: Path, precision: str) -> tuple[EmbeddingModel, bool]:
     """(the model, whether its weights are real)."""
     name, _, file = said.partition("=")
-    entry = None if file else zoo.find(name)
-    if entry is None:
+    if file or not (zoo.find(name) or name in published_names()):
         return l3embed.load(name or None, weights=file or None, precision=precision), True
-    card = weights.release(entry.model, build(entry.model).get_weights(), folder / name, {}, "float32")
-    card = replace(card, model=replace(card.model, cutting=entry.model.cutting, auto=entry.model.auto))
+    model = zoo.find(name).model if zoo.find(name) else openl3_model(name)
+    card = weights.release(model, build(model).get_weights(), folder / name, {}, "float32")
+    card = replace(card, model=replace(card.model, cutting=model.cutting, auto=model.auto))
     return EmbeddingModel(card, choose(), precision), False
 
 
