@@ -56,7 +56,7 @@ class Settings:
 class Study:
     folder: Path  # OUT
     settings: Settings
-    variants: dict[str, dict]  # name -> what it changes of the table [model]
+    variants: dict[str, dict]  # name -> what it changes of the table [model], and of others in tables of their names
     domains: dict[str, dict]  # name -> its table [data]
     sets: dict[str, Path]  # name of a reader, or any name -> folder (or table) of labelled clips
     base: dict = field(default_factory=dict)  # what all runs share, as in a training configuration
@@ -90,8 +90,13 @@ class Run:
     def config(self) -> config.TrainConfig:
         """Written down and read back, so that every key is checked as of any training run."""
         table = {key: dict(value) if isinstance(value, dict) else value for key, value in self.study.base.items()}
-        table["model"] = {**table.get("model", {}), **self.study.variants[self.variant], "name": self.name}
+        variant = self.study.variants[self.variant]
+        changes = {"model": {key: value for key, value in variant.items() if not isinstance(value, dict)}}
+        changes |= {key: value for key, value in variant.items() if isinstance(value, dict)}
         table["data"] = {**table.get("data", {}), **self.study.domains[self.domain]}
+        for key, change in changes.items():
+            table[key] = {**table.get(key, {}), **change}
+        table["model"] |= {"name": self.name}
         table["fit"] = {**table.get("fit", {}), "keep_at": list(self.study.settings.amounts)}
         table |= {"run": str(self.folder.resolve()), "seed": self.seed}
         path = self.study.folder / "configs" / f"{self.name}.toml"

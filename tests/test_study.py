@@ -130,6 +130,15 @@ def test_a_run_is_configured_from_its_parts(config, tmp_path):
     assert one.run == str(tmp_path / "out" / "runs" / "wide-tones-1")
 
 
+def test_a_variant_changes_any_table(config, tmp_path):
+    tables = "[variants.other.pairs]\nsame_second = 0.5\n[variants.other.data]\nclip_s = 3.0\n[variants.narrow]"
+    config.write_text(BASE.replace("[variants.narrow]", tables))
+    other, narrow = (run.config() for run in list(study.read(config, tmp_path / "out").runs())[::2])
+    assert (other.pairs.same_second, other.data.clip_s, other.data.n_active) == (0.5, 3.0, 4)
+    assert other.data.recordings == narrow.data.recordings and other.model.width != narrow.model.width
+    assert (narrow.pairs.same_second, narrow.data.clip_s) == (1.0, 1.5)
+
+
 @pytest.mark.parametrize(("change", "said"), [
     (("[variants.narrow]", "[variant.narrow]"), "unknown table 'variant': did you mean 'variants'"),
     (("amounts = [16]", "amount = [16]"), "unknown key 'amount': did you mean 'amounts'"),
