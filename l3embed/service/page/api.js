@@ -46,7 +46,7 @@ export async function archive(file, how) {
 }
 
 function send(file, accept, { model, hop, signal, waiting }) {
-  const query = new URLSearchParams({ model, ...(hop && { hop }) });
+  const query = new URLSearchParams({ ...(model && { model }), ...(hop && { hop }) });
   const headers = { Accept: accept, "Content-Type": file.type || "application/octet-stream" };
   return ask(`v1/embed?${query}`, { method: "POST", headers, body: file, signal }, waiting);
 }

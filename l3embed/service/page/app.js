@@ -15,12 +15,13 @@ const known = new Map();
 const page = {
   say: (text) => (find("status").textContent = text),
   settings: () => ({ model: find("model").value, hop: find("hop").value }),
-  failed: (error) => error.status === 401 && askForKey(),
+  failed: (error) => error.status === 401 && askForKey(error),
+  most_bytes: Infinity,
   play: (track) => Object.values(tracks).forEach((other) => other !== track && other.player?.audio.pause()),
   moved: () => comparison?.mark(),
 };
 const tracks = Object.fromEntries(["a", "b"].map((slot) => [slot, new Track(find(`track-${slot}`), slot.toUpperCase(), {
-  ...page, changed: (track, done) => analyse(done), removed: () => remove(slot),
+  ...page, most_bytes: () => page.most_bytes, changed: (track, done) => analyse(done), removed: () => remove(slot),
 })]));
 const comparison = new Comparison(find("compare"), tracks);
 
@@ -65,7 +66,7 @@ function analyse(wanted) {
   asked += 1;
   worker.postMessage({
     id: asked,
-    sets: alike.map((track) => track.collected.plain),
+    sets: alike.map((track) => ({ ...track.collected.plain, audible: track.audible() })),
     apart_s: shown[0].start?.window_s || 1,
   });
   worker.onmessage = ({ data }) => {
@@ -91,7 +92,7 @@ async function start() {
     fill(await models());
     find("key-form").hidden = true;
   } catch (error) {
-    if (error.status === 401) askForKey();
+    if (error.status === 401) askForKey(error);
     else {
       page.say(error.message);
       find("card").textContent = error.message;
@@ -101,17 +102,22 @@ async function start() {
 
 function fill(answer) {
   for (const model of answer.models) known.set(model.name, model);
+  const before = find("model").value || answer.default;
   find("model").replaceChildren(...answer.models.map(({ name }) => new Option(name, name)));
+  find("model").value = before;
+  page.most_bytes = answer.limits?.max_bytes ?? Infinity;
   find("model").disabled = find("hop").disabled = false;
   describe();
 }
 
 function describe() {
   const model = known.get(find("model").value);
-  const own = model.hop_s ? `${model.hop_s} s` : "whole recording";
+  const own = model.hop_s ? `${model.hop_s} s (model’s own)` : "Whole recording";
   const before = find("hop").value;
-  find("hop").replaceChildren(new Option(`Model’s own (${own})`, ""), ...HOPS_S.map((s) => new Option(`${s} s`, String(s))));
+  find("hop").replaceChildren(new Option(own, ""), ...HOPS_S.filter((s) => s !== model.hop_s).map((s) => new Option(`${s} s`, String(s))));
   find("hop").value = before;
+  find("curl").textContent =
+    `curl --data-binary @sound.wav -H "Content-Type: audio/wav" -H "Accept: application/x-npz" \\\n  "${location.origin}/v1/embed?model=${model.name}" -o sound.npz`;
   find("card").textContent = [
     `${model.dim} numbers a window`, `${model.window_s} s windows`, `${model.rate_hz / 1000} kHz`, model.precision,
   ].filter(Boolean).join(" · ");
@@ -121,9 +127,11 @@ function anew() {
   for (const track of Object.values(tracks)) if (track.file) track.embed();
 }
 
-function askForKey() {
-  if (!find("key-form").hidden) return;
+function askForKey(error) {
+  const again = !find("key-form").hidden || find("key").value;
   find("key-form").hidden = false;
+  find("key-error").hidden = !again;
+  find("key-error").textContent = error.message;
   find("key").focus();
 }
 

@@ -24,6 +24,7 @@ export class Comparison {
     if (!cross) return;
     this.matrix.show(cross);
     this.list.replaceChildren(...cross.matches.map((match) => this.item(match)));
+    this.host.querySelector("#left-out").hidden = !cross.leftOut;
     this.mark();
   }
 

@@ -61,7 +61,7 @@ function drawFrequencies(context, rate, height) {
   let below = height;
   for (const khz of [0.5, 1, 2, 4, 8, 16, 32, 64]) {
     const y = height * (1 - heightOf(1000 * khz, rate));
-    if (y < 26 || below - y < 18) continue;
+    if (y < 26 || below - y < 16) continue;
     below = y;
     context.lineWidth = 3;
     context.strokeStyle = colour("--panel");
@@ -87,11 +87,12 @@ export function stretched(context, image, width, height, smooth) {
  */
 export function drawComponents(canvas, { values, edges }, seconds, scales) {
   const { context, width, height } = prepared(canvas);
-  const at = (i) => (edges[i] / seconds) * width;
+  const pixels = canvas.width / Math.max(1, width);
+  const at = (i) => Math.round((edges[i] / seconds) * width * pixels) / pixels; // whole pixels: no seams
   for (let i = 0; i + 1 < edges.length; i++) {
     const [r, g, b] = ofComponents(...scales.map((s, c) => (s > 0 ? Math.max(-1, Math.min(1, values[3 * i + c] / s)) : 0)));
     context.fillStyle = `rgb(${r} ${g} ${b})`;
-    context.fillRect(at(i), 0, Math.max(0.5, at(i + 1) - at(i) + 0.5), height);
+    context.fillRect(at(i), 0, at(i + 1) - at(i), height);
   }
 }
 

@@ -1,10 +1,12 @@
 /** One recording on the page: its file, its vectors, its panels, its playback. */
 
-import { archive, embed } from "./api.js";
+import { archive, embed, ServiceError } from "./api.js";
 import { Matrix } from "./matrix.js";
 import { clock, drawAxis, drawComponents, drawSpectrogram, drawWaveform } from "./panels.js";
 import { pictureOf, Player } from "./sound.js";
 import { Collected } from "./vectors.js";
+
+const NEAR_SILENCE = 10 ** (-50 / 20); // of the loudest sample
 
 export class Track {
   /**
@@ -88,6 +90,7 @@ export class Track {
       this.note(note ?? "");
       this.host.classList.toggle("without-picture", !picture);
       this.draw();
+      if (picture) this.page.changed(this, true);
     } catch (error) {
       if (!signal.aborted) this.note(error.message);
     }
@@ -102,6 +105,7 @@ export class Track {
     this.fail(null);
     this.work("Sending…");
     try {
+      this.check();
       await this.receive({ ...this.page.settings(), signal: job.signal, waiting: (s) => this.busy(s) });
       this.button("download").disabled = false;
       this.page.say(`${this.name}: ${this.collected?.count ?? 0} windows embedded.`);
@@ -116,6 +120,14 @@ export class Track {
       }
       if (!job.signal.aborted) this.page.changed(this, true);
     }
+  }
+
+  /** What would be refused is not sent. */
+  check() {
+    const most = this.page.most_bytes();
+    const mb = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
+    if (!this.file.size) throw new ServiceError("The file is empty.");
+    if (this.file.size > most) throw new ServiceError(`The file has ${mb(this.file.size)}; this service takes up to ${mb(most)}.`);
   }
 
   async receive(how) {
@@ -160,6 +172,21 @@ export class Track {
   /** From the time of a window to its middle: 0 where times are of middles. */
   get toMiddle() {
     return this.start?.center === false ? this.start.window_s / 2 : 0;
+  }
+
+  /** (rows) 1 where most of a window is not near silence, or null where the browser did not hear the sound. */
+  audible() {
+    if (!this.picture) return null;
+    const { columns, extremes, seconds } = this.picture;
+    const loud = Float32Array.from({ length: columns }, (_, c) => Math.max(-extremes[2 * c], extremes[2 * c + 1]));
+    const least = Math.max(1e-4, loud.reduce((most, x) => Math.max(most, x), 0) * NEAR_SILENCE);
+    const half = (this.start?.window_s || 1) / 2;
+    const column = (s) => Math.max(0, Math.min(columns - 1, Math.floor((s / seconds) * columns)));
+    return Uint8Array.from(this.collected.times, (time) => {
+      const middle = time + this.toMiddle;
+      const heard = loud.subarray(column(middle - half), column(middle + half) + 1);
+      return 2 * heard.filter((x) => x >= least).length > heard.length ? 1 : 0;
+    });
   }
 
   // --- what it shows

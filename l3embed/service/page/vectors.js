@@ -62,10 +62,11 @@ export class Collected {
   }
 }
 
-/** At most `most` rows, each the mean of neighbours. */
-export function thinned({ rows, times, dim, length, stride }, most) {
+/** At most `most` rows, each the mean of neighbours. A row is `audible` (optional) if one of them is. */
+export function thinned(set, most) {
+  const { rows, times, dim, length, stride, audible } = set;
   const group = Math.ceil(length / most);
-  if (group <= 1) return { rows, times, dim, length, stride };
+  if (group <= 1) return set;
   const n = Math.ceil(length / group);
   const out = new Float32Array(n * dim);
   const starts = new Float64Array(n);
@@ -76,7 +77,8 @@ export function thinned({ rows, times, dim, length, stride }, most) {
       for (let k = 0; k < dim; k++) out[i * dim + k] += rows[j * dim + k] / (last - i * group);
     }
   }
-  return { rows: out, times: starts, dim, length: n, stride: stride * group };
+  const heard = audible && Uint8Array.from({ length: n }, (_, i) => Math.max(...audible.slice(i * group, (i + 1) * group)));
+  return { rows: out, times: starts, dim, length: n, stride: stride * group, audible: heard };
 }
 
 /** (n, m) cosines between the rows of two sets of vectors; rows of zeros are similar to nothing (0). */
@@ -237,11 +239,14 @@ function project({ rows, dim, length }, mean, direction, out, c, n) {
 
 /**
  * The most similar pairs of windows, each some windows away from those named before.
- * @param {Float32Array} matrix (n, m) @param {number} apart cells, in both directions
+ * @param {Float32Array} matrix (n, m)
+ * @param {number} apart cells, in one direction or the other
+ * @param {(row: number, column: number) => boolean} counts whether a pair may be named
  * @returns {{row: number, column: number, value: number}[]} best first
  */
-export function bestMatches(matrix, n, m, count = 5, apart = 1) {
-  const order = Uint32Array.from(matrix.keys()).sort((a, b) => matrix[b] - matrix[a] || a - b);
+export function bestMatches(matrix, n, m, { count = 5, apart = 1, counts = () => true } = {}) {
+  const cells = Uint32Array.from(matrix.keys()).filter((at) => counts(Math.floor(at / m), at % m));
+  const order = cells.sort((a, b) => matrix[b] - matrix[a] || a - b);
   const found = [];
   for (const at of order) {
     const [row, column] = [Math.floor(at / m), at % m];

@@ -16,10 +16,13 @@ function compared(a, b, apart_s) {
   const cells = cosines(a, b);
   const step_s = Math.max(step(a), step(b));
   const apart = step_s > 0 ? Math.max(1, Math.ceil(apart_s / step_s)) : 1;
-  const matches = bestMatches(cells, a.length, b.length, 5, apart).map(({ row, column, value }) => {
+  const heard = (set, i) => !set.audible || set.audible[i] > 0;
+  const counts = (row, column) => heard(a, row) && heard(b, column);
+  const matches = bestMatches(cells, a.length, b.length, { apart, counts }).map(({ row, column, value }) => {
     return { row, column, a_s: a.times[row], b_s: b.times[column], value };
   });
-  return { cells, rows: a.length, columns: b.length, rowTimes: a.times, columnTimes: b.times, matches };
+  const leftOut = [a, b].some((set) => set.audible?.includes(0));
+  return { leftOut, cells, rows: a.length, columns: b.length, rowTimes: a.times, columnTimes: b.times, matches };
 }
 
 function step({ times, length }) {
