@@ -233,7 +233,7 @@ export class Track {
   describe() {
     const facts = [this.seconds && `${this.seconds.toFixed(this.seconds < 100 ? 2 : 0)} s`];
     if (this.collected) {
-      facts.push(`${this.collected.count} × ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
+      facts.push(`${this.collected.count} windows of ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
     }
     this.part("facts").textContent = facts.filter(Boolean).join(" · ");
     const notes = this.end?.notes ?? [];
