@@ -121,8 +121,8 @@ def _embed(model, sound, rate, options, kind) -> bytes:
     if options.pool:
         embedding, times = pooling.pool(embedding, options.pool)[None], times[:1]
     recipe = model.recipe(framing)
-    about = {**recipe, "recipe_hash": key_of(recipe), "l3embed": __version__, "seconds": round(job.recording.seconds, 6),
-             "notes": job.notes}  # fmt: skip
+    about = {**recipe, "recipe_hash": key_of(recipe), "l3embed": __version__, "notes": job.notes,
+             "seconds": round(job.recording.seconds, 6)}  # fmt: skip
     if kind == answers.NPZ:
         return answers.as_npz(embedding, times, {**about, **(identity(sound) if rate is None else {})})
     if kind == answers.JSON:
