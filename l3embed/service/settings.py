@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """`jobs`: recordings decoded at a time; `batching`: whether requests share batches; `keys`: who may ask, or None."""
+    """`jobs`: recordings decoded at a time; `batching`: whether requests share batches; `keys`: of who may ask."""
 
     limits: Limits = Limits()
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
