@@ -1,9 +1,10 @@
-"""Who may come in: a bounded number of recordings, and nobody while the service stops."""
+"""Who may come in: a bounded number of recordings of a bounded size, and nobody while the service stops."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 
 from .problems import Problem
@@ -70,3 +71,25 @@ class _Left:
         if n:
             self.n -= n
             self._admission._computed(n)
+
+
+class Room:
+    """Bytes that all requests together may keep, in memory or on disk. For any thread."""
+
+    def __init__(self, most: int):
+        self.most, self.used, self._lock = most, 0, threading.Lock()
+
+    def take(self, n: int) -> None:
+        """Raises Problem where there is no room for n bytes more."""
+        with self._lock:
+            if self.used + n > self.most:
+                raise Problem(
+                    507, "no_space", "there is no room here for so much at a time: try again later",
+                    {"Retry-After": "5"},
+                )  # fmt: skip
+            self.used += n
+
+    def give(self, n: int) -> None:
+        """Back."""
+        with self._lock:
+            self.used -= n

@@ -72,8 +72,10 @@ def _file(kind: str, asked: Asked, upload: Upload, work: Work):
     file = tempfile.SpooledTemporaryFile(IN_MEMORY)
     vectors, times = asked.vectors(work)
     if kind == NPZ:
-        rows = work.rows if asked.pool is None else _rows_of(vectors)
-        npz.write(file, rows, times, metadata(asked, upload, work))
+        with contextlib.closing(Rows()) as pooled:
+            if asked.pool is not None:
+                pooled.append(vectors)
+            npz.write(file, pooled if asked.pool else work.rows, times, metadata(asked, upload, work))
     elif kind == NPY:
         vectors.write_to(file) if asked.pool is None else np.save(file, vectors)
     elif kind == JSON:
@@ -84,12 +86,6 @@ def _file(kind: str, asked: Asked, upload: Upload, work: Work):
         for piece in (write.head(work), write.rows(vectors, times), write.tail(work)):
             file.write(piece)
     return file
-
-
-def _rows_of(vectors: np.ndarray) -> Rows:
-    rows = Rows()
-    rows.append(vectors)
-    return rows
 
 
 def metadata(asked: Asked, upload: Upload, work: Work) -> dict:

@@ -38,7 +38,7 @@ def make_app(models: list[EmbeddingModel], settings: Settings) -> FastAPI:
     page.add(app)
     for kind in (Problem, HTTPException, RequestValidationError, ValidationError):
         app.add_exception_handler(kind, _told)
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, room=desk.room)
     app.openapi = schema.describer(app, settings)
     return app
 

@@ -112,10 +112,10 @@ class Decoders:
                 return self._idle.pop()
         return Child(self._context)
 
-    def give(self, child: Child) -> None:
-        """Back, after all messages about a recording were read."""
+    def give(self, child: Child, again: bool = True) -> None:
+        """Back, after all messages about a recording were read; to be used `again`, or to end."""
         with self._lock:
-            if len(self._idle) < self._spare:
+            if again and len(self._idle) < self._spare:
                 self._idle.append(child)
                 return
         child.close()

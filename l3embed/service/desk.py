@@ -7,10 +7,12 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from ..embed import EmbeddingModel
 from ..windows import Framing
 from . import problems
-from .admission import Admission
+from .admission import Admission, Room
 from .batching import Batcher
 from .decoders import Decoders
 from .metrics import Metrics
@@ -28,6 +30,7 @@ class Desk:
         self.models = {model.name: model for model in models}
         self.settings, self.metrics = settings, metrics
         self.admission = Admission(settings.limits.max_queue)
+        self.room = Room(settings.limits.max_disk_bytes)
         self.decoders = Decoders(settings.jobs)
         self.batchers = {
             name: Batcher(model.engine, settings.batching, lambda batch, name=name: metrics.batch(name, batch))
@@ -50,7 +53,7 @@ class Desk:
     def work(self, upload: Upload, model: EmbeddingModel, framing: Framing, left) -> Iterator[Work]:
         """A recording on its way, which is given up where this is left before its end. `left`: of the admission."""
         limits = self.settings.limits
-        work = Work(model, framing, limits.max_windows)
+        work = Work(model, framing, limits.max_windows, self.room)
         task = Task(
             upload.kind, model.front_end, framing, limits.bounds, upload.sample_rate, limits.decoding_s,
             limits.memory_bytes,
@@ -66,7 +69,7 @@ class Desk:
             late.cancel()
             work.cancel()
             self.batchers[model.name].cancel(work)
-            work.rows.close()
+            work.close()
 
     async def _run(self, work: Work, task: Task, upload: Upload, left) -> None:
         """From its turn to its last vector. The turn ends as soon as the decoder is ahead of the engine."""
@@ -102,7 +105,7 @@ class Desk:
                         leave()
                     batcher.put(work, rows)
             work.detach()
-            self.decoders.give(child)
+            self.decoders.give(child, again=not head["used_up"])
             child = None
             if head["end"] != "done":
                 raise problems.of_ending(head["end"], head["detail"])
@@ -113,6 +116,13 @@ class Desk:
                 self.decoders.drop(child)
             batcher.cancel(work)
             work.fail(error)
+
+    def warm(self) -> None:
+        """Compile what the first requests would wait for, and make the decoders."""
+        self.decoders.start()
+        for model in self.models.values():
+            rate_hz = model.spec.front_end.rate_hz
+            model.embed(np.random.default_rng(0).uniform(-0.1, 0.1, 3 * rate_hz), rate_hz)
 
     def stop(self) -> None:
         """Refuse what comes from now on; what was accepted is finished."""

@@ -13,6 +13,7 @@ import secrets
 import time
 
 from . import keys
+from .admission import Room
 from .batching import Gone
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, Problem, of
@@ -27,7 +28,7 @@ GONE = 499  # in logs and metrics: the client left before its answer (nginx's nu
 class Call:
     """One request: its body counted and timed, its answer marked. Kept in the scope, as "l3embed"."""
 
-    def __init__(self, scope: dict, receive, send, settings: Settings, metrics: Metrics):
+    def __init__(self, scope: dict, receive, send, settings: Settings, metrics: Metrics, room: Room):
         self.metrics = metrics
         self.scope, self._receive, self._send, self._limits = scope, receive, send, settings.limits
         self.headers = dict(scope["headers"])
@@ -35,7 +36,7 @@ class Call:
         self.id = asked if SANE_ID.fullmatch(asked) else secrets.token_hex(8)
         self.started, self.status, self.reason = time.monotonic(), 0, ""
         self.seconds, self.model = 0.0, ""  # of sound, for the log
-        self._n_bytes, self._complete = 0, False
+        self._n_bytes, self._complete, self._room = 0, False, room
 
     def note(self, error: Exception) -> None:
         """Remember what went wrong."""
@@ -61,7 +62,9 @@ class Call:
             raise self._too_slow() from None
         if message["type"] != "http.request":
             raise Gone
-        self._n_bytes += len(message.get("body", b""))
+        n = len(message.get("body", b""))
+        self._room.take(n)
+        self._n_bytes += n
         self._complete = not message.get("more_body", False)
         if self._n_bytes > limits.max_bytes:
             raise self._too_large()
@@ -94,6 +97,10 @@ class Call:
         await self.send({"type": "http.response.start", "status": problem.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": body if self.scope["method"] != "HEAD" else b""})
 
+    def close(self) -> None:
+        """The body is kept no longer."""
+        self._room.give(self._n_bytes)
+
     @property
     def route(self) -> str:
         """As the application names it: the number of names is bounded, whatever clients ask for."""
@@ -103,14 +110,14 @@ class Call:
 class Gate:
     """Wraps the application."""
 
-    def __init__(self, app, settings: Settings, metrics: Metrics):
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(self, app, settings: Settings, metrics: Metrics, room: Room):
+        self._app, self._settings, self._metrics, self._room = app, settings, metrics, room
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        call = scope["l3embed"] = Call(scope, receive, send, self._settings, self._metrics)
+        call = scope["l3embed"] = Call(scope, receive, send, self._settings, self._metrics, self._room)
         try:
             await self._pass(call)
         except Gone as error:
@@ -144,6 +151,7 @@ class Gate:
             call.status = call.status or GONE
 
     def _over(self, call: Call) -> None:
+        call.close()
         duration_s = time.monotonic() - call.started
         self._metrics.request(call.route, call.status or GONE, duration_s)
         if call.reason:

@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, desk, on_ready: Callable[[str], None] = lambda url: None):
         super().__init__(config)
-        self._desk, self._on_ready = desk, on_ready
+        self.desk, self._on_ready = desk, on_ready
 
     async def startup(self, sockets=None) -> None:
         await super().startup(sockets)
@@ -67,12 +67,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame) -> None:
         """SIGTERM and Ctrl-C: stop in order; the second time at once."""
-        if self._desk.admission.stopping:
+        if self.desk.admission.stopping:
             self.should_exit = self.force_exit = True
-        self._desk.stop()
+        self.desk.stop()
 
     async def on_tick(self, counter: int) -> bool:
-        admission = self._desk.admission
+        admission = self.desk.admission
         if admission.stopping and not admission.n_open:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -99,7 +99,7 @@ def serve(models: list[EmbeddingModel], settings: Settings, host: str, port: int
         print(f"l3embed: serving {names} on {url}", flush=True)
 
     server = make_server(models, settings, host, port, ready)
-    server._desk.decoders.start()
+    server.desk.warm()
     try:
         server.run()
     except SystemExit:

@@ -18,7 +18,8 @@ class Limits:
 
     max_seconds: float = 3600.0  # of sound in a recording
     max_bytes: int = 256 * 2**20  # of a request's body
-    max_queue: int = 128  # recordings accepted and not yet answered
+    max_queue: int = 128  # recordings accepted and not yet computed
+    max_disk_bytes: int = 16 * 2**30  # of bodies and vectors under way, all together
     max_channels: int = 64
     least_hz: float = 100.0
     most_hz: float = 1e6  # bats and hydrophones are recorded at up to 1 MHz

@@ -12,6 +12,7 @@ from ..embed import EmbeddingModel, Job
 from ..store.rows import Rows
 from ..windows import Framing
 from . import problems
+from .admission import Room
 from .batching import Gone
 from .problems import Problem
 
@@ -24,9 +25,9 @@ class Work(Job):
     `expected_s`: what its header promises; `seconds` of sound and `notes` about it: known at its end.
     """
 
-    def __init__(self, model: EmbeddingModel, framing: Framing, max_windows: int):
+    def __init__(self, model: EmbeddingModel, framing: Framing, max_windows: int, room: Room):
         self.model, self.framing, self._max_windows = model, framing, max_windows
-        self.rows = Rows(in_memory=IN_MEMORY)
+        self.rows, self._room, self._taken = Rows(in_memory=IN_MEMORY), room, 0
         self.expected_s: float | None = None
         self.seconds, self.notes = 0.0, []
         self.over, self.error = False, None
@@ -56,6 +57,13 @@ class Work(Job):
     def cancel(self) -> None:
         """Give up: what waits is forgotten, what decodes is killed."""
         self.fail(Gone())
+
+    def close(self) -> None:
+        """Give up, and let go of the vectors."""
+        self.cancel()
+        self.rows.close()
+        self._room.give(self._taken)
+        self._taken = 0
 
     def times(self, first: int, n: int) -> np.ndarray:
         """(n,) s, of rows from the `first` on."""
@@ -87,11 +95,17 @@ class Work(Job):
             )  # fmt: skip
 
     def add(self, vectors: np.ndarray) -> None:
-        if self.over:
-            return
         try:
-            self.rows.append(vectors)
-        except (OSError, ValueError):  # ValueError: closed meanwhile
+            with self._lock:
+                if self.over:
+                    return
+                self._room.take(vectors.nbytes)
+                self._taken += vectors.nbytes
+                self.rows.append(vectors)
+        except Problem as problem:
+            self.fail(problem)
+            return
+        except OSError:
             self.fail(Problem(507, "no_space", "there is no room here for the vectors of this recording: try later"))
             return
         self._tell()

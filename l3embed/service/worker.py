@@ -27,7 +27,7 @@ from ..spec import FrontEnd, Waveform
 from ..windows import Framing
 
 LENGTHS = struct.Struct(">II")
-KINDS = ("recording", "npy", "json")
+LARGE_KB = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def main(link: socket.socket) -> None:
             with file:
                 _limit(task)
                 for head, rows in messages(task, file):
-                    _send(link, head, rows)
+                    _send(link, head | {"used_up": _is_large()}, rows)
 
 
 def _receive(link: socket.socket) -> tuple[Task, object] | None:
@@ -102,6 +102,13 @@ def _limit(task: Task) -> None:
     ):  # fmt: skip
         _, hard = resource.getrlimit(what)
         resource.setrlimit(what, (most if hard < 0 else min(most, hard), hard))
+
+
+def _is_large() -> bool:
+    """Whether this process was ever so large that it had better end: what Python holds it may hold for ever."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > LARGE_KB
 
 
 def messages(task: Task, file) -> Iterator[tuple[dict, np.ndarray | None]]:
