@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 
 from conftest import ROOT, environment
@@ -71,7 +72,8 @@ def ask(url, method, path, body=None, headers=None):
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=120)
     try:
-        connection.request(method, path, body, headers or {})
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have heard enough
+            connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:
@@ -111,3 +113,11 @@ def metric(url, name):
     """The value of a line of /metrics, named with its labels; 0 where there is none."""
     text = ask(url, "GET", "/metrics")[2].decode()
     return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name + " ")), 0.0)
+
+
+def eventually(holds, within_s=60):
+    """Wait until something holds: what a server does after its answer takes a moment."""
+    until = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -36,6 +36,11 @@ class Child:
         self._process = context.Process(target=main, args=(theirs,), daemon=True, name="l3embed-decoder")
         self._process.start()
         theirs.close()
+        self.is_busy = False
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
 
     @property
     def pid(self) -> int:
@@ -43,6 +48,7 @@ class Child:
 
     def read(self, task: Task, file) -> Iterator[tuple[dict, np.ndarray | None]]:
         """The messages about a recording, from an open file. Raises Problem where the child ends before they do."""
+        self.is_busy = True
         try:
             data = pickle.dumps(task)
             socket.send_fds(self._link, [LENGTHS.pack(len(data), 0)], [file.fileno()])
@@ -51,6 +57,7 @@ class Child:
                 head, rows = self._message()
                 yield head, rows
                 if "end" in head:
+                    self.is_busy = False
                     return
         except (EOFError, OSError):
             raise self._cause() from None
@@ -100,17 +107,28 @@ class Decoders:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([main.__module__])
         self._spare, self._idle, self._lock = spare, [], threading.Lock()
+        self.all: set[Child] = set()
         self.n_dropped = 0
 
     def start(self) -> None:
         """Make the spare ones ahead of need."""
-        self._idle = [Child(self._context) for _ in range(self._spare)]
+        self._idle = [self._made() for _ in range(self._spare)]
+
+    def _made(self) -> Child:
+        child = Child(self._context)
+        self.all.add(child)
+        return child
 
     def take(self) -> Child:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return Child(self._context)
+        """One that lives, idle or new."""
+        while True:
+            with self._lock:
+                child = self._idle.pop() if self._idle else None
+            if child is None:
+                return self._made()
+            if child.is_alive:
+                return child
+            self.drop(child)
 
     def give(self, child: Child, again: bool = True) -> None:
         """Back, after all messages about a recording were read; to be used `again`, or to end."""
@@ -118,17 +136,20 @@ class Decoders:
             if again and len(self._idle) < self._spare:
                 self._idle.append(child)
                 return
+        self.all.discard(child)
         child.close()
 
     def drop(self, child: Child) -> None:
         """Not to be used again."""
         child.kill()
         child.close()
+        self.all.discard(child)
         with self._lock:
             self.n_dropped += 1
 
     def close(self) -> None:
         with self._lock:
-            for child in self._idle:
+            for child in self.all:
                 child.close()
+            self.all.clear()
             self._idle.clear()

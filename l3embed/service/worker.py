@@ -15,6 +15,7 @@ import pickle
 import signal
 import socket
 import struct
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -95,7 +96,7 @@ def _limit(task: Task) -> None:
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + task.cpu_s) + 1
+    seconds = int(used.ru_utime + used.ru_stime + max(0.0, task.cpu_s)) + 1
     for what, most in (
         (resource.RLIMIT_AS, task.memory_bytes), (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0),
@@ -130,6 +131,9 @@ def messages(task: Task, file) -> Iterator[tuple[dict, np.ndarray | None]]:
         yield _failed("bad_setting", error), None
     except MemoryError:
         yield {"end": "too_costly", "detail": "needs more memory to be decoded than is allowed"}, None
+    except Exception as error:  # nobody foresaw it: it is for the log
+        traceback.print_exception(error)
+        yield {"end": "internal", "detail": ""}, None
 
 
 def _failed(why: str, error: Exception) -> dict:
@@ -146,8 +150,8 @@ def _opened(task: Task, file) -> decode.Recording:
 
 def _npy(file) -> np.ndarray:
     try:
-        return np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError):
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError):
         raise AudioError("is not a .npy file of numbers") from None
 
 
