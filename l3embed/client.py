@@ -216,15 +216,17 @@ class Client:
             if response.isclosed():  # it was read to its end: the connection is good for another request
                 self._idle.append(connection)
             else:
+                response.close()
                 connection.close()
 
     def _sent(self, method: str, path: str, body, headers: dict, where: str):
         """(connection, response) of a request, which is sent again while that may help."""
         until, lost = time.monotonic() + self._retry_s, 0
         while True:
+            content = body()
             connection = self._idle.pop() if self._idle else self._connection()
             try:
-                response = _exchange(connection, method, self._parts.path + path, body, {**self._headers, **headers})
+                response = _exchange(connection, method, self._parts.path + path, content, {**self._headers, **headers})
                 if response.status == 200:
                     return connection, response
                 problem, wait_s = _problem(response), _retry_after_s(response)
@@ -244,9 +246,8 @@ class Client:
         return kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
 
 
-def _exchange(connection, method: str, path: str, body, headers: dict) -> http.client.HTTPResponse:
+def _exchange(connection, method: str, path: str, content, headers: dict) -> http.client.HTTPResponse:
     """Send and wait. A service that has heard enough answers before the end of a body: that answer counts."""
-    content = body()
     try:
         if hasattr(content, "read"):
             headers = {**headers, "Content-Length": str(os.fstat(content.fileno()).st_size)}
@@ -311,7 +312,7 @@ class _Sound:
         self.kind = "application/octet-stream" if self._is_file else "application/x-npy"
         self.sample_rate = None if self._is_file else sample_rate
         if not self._is_file and sample_rate is None:
-            raise UsageError("sample_rate is missing: arrays do not say how fast they were sampled")
+            raise UsageError(f"{self.where}sample_rate is missing: arrays do not say how fast they were sampled")
 
     def body(self):
         if self._is_file:
