@@ -1,12 +1,13 @@
 """A browser on the service's page, for tests: what is dropped, what is seen, what is heard of errors."""
 
 import base64
+import importlib
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
-from services import chromium
 
 ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -62,16 +63,20 @@ FAINT = """() => {
 }"""
 
 
+def chromium() -> str | None:
+    """Where a Chromium is, None where there is none."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; where there is none tests skip and say so, but not in CI."""
-    missing = "no Chromium: apt-get install chromium, or name one in the variable CHROMIUM"
-    found = chromium()
-    if not found and os.environ.get("CI") == "true":
-        pytest.fail(missing)
+    found, in_ci = chromium(), os.environ.get("CI") == "true"
     if not found:
-        pytest.skip(missing)
-    api = pytest.importorskip("playwright.sync_api")
+        say = pytest.fail if in_ci else pytest.skip
+        say("no Chromium: apt-get install chromium, or name one in the variable CHROMIUM")
+    api = (importlib.import_module if in_ci else pytest.importorskip)("playwright.sync_api")
     with api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield opened

@@ -29,7 +29,7 @@ CORRIDOR = [
     "extract",
 ]
 WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR,
-         "service": [*CORRIDOR, "service"]}  # fmt: skip
+         "service": [*CORRIDOR, "service"], "client": ["errors", "client"]}  # fmt: skip
 DOORS = ["cli", "cli_data", "cli_evaluate", "cli_serve", "cli_store", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
          "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "nncf",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, tone, write
 from pages import FAINT, NARROW, WIDE, Visit, browser  # noqa: F401
-from services import running
+from services import process
 
 pytest.importorskip("fastapi")
 PAGE = ROOT / "l3embed" / "service" / "page"
@@ -16,9 +16,9 @@ REFUSED = ("Failed to load resource",)  # Chromium reports every status of 400 a
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("service") / "log") as (address, _):
-        yield address
+def address():
+    with process() as service:
+        yield service.url
 
 
 @pytest.fixture(scope="module")

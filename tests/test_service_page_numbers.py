@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from conftest import tone, write
 from pages import Visit, browser  # noqa: F401
-from services import running
+from services import process
 
 pytest.importorskip("fastapi")
 
 
 @pytest.fixture(scope="module")
-def visit(browser, tmp_path_factory):  # noqa: F811
-    with running(tmp_path_factory.mktemp("service") / "log") as (address, _):
-        opened = Visit(browser, address).open()
+def visit(browser):  # noqa: F811
+    with process() as service:
+        opened = Visit(browser, service.url).open()
         yield opened
         opened.close()
 

@@ -26,6 +26,11 @@ class Libsndfile:
         self.rate_hz, self.channels = sound.samplerate, sound.channels
         self.expected_s = sound.frames / sound.samplerate
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether `expected_s` is no more than a guess: libsndfile makes one of the length of an MP3."""
+        return self._sound.format == "MP3"
+
     def read(self, n: int) -> np.ndarray:
         import soundfile
 
@@ -41,8 +46,7 @@ class Libsndfile:
     def finish(self, seconds: float) -> list[str]:
         if self._chunk and self._chunk.overflown:
             return [f"more than 4 GiB: its header counts {seconds:.2f} s only, the sound after that was not read"]
-        # libsndfile estimates the length of an MP3
-        short = self._sound.format != "MP3" and self.expected_s - seconds > SHORTFALL_S
+        short = not self.is_estimate and self.expected_s - seconds > SHORTFALL_S
         if short and self._sound.format == "FLAC":
             raise AudioError(f"is truncated: {self._shortfall(seconds)}")
         if self._chunk and self._chunk.cut:
