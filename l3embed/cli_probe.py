@@ -98,21 +98,12 @@ def _settings(arguments):
             raise UsageError("--demo brings its own data and models: leave RUN.toml, --data and --models out")
         how = {name: given[name] for name in ("jobs", "memory", "scheduler", "seed") if name in given}
         return demo.settings(given.get("output", "probe-demo"), **how)
+    there = config.read(arguments.config) if arguments.config else config.Settings()
     if arguments.few:
-        given = {"full": False, **given}
-        if arguments.config is None:
-            given.setdefault("shots", list(SHOTS))
+        given |= {"full": False, **({} if there.shots or "shots" in given else {"shots": list(SHOTS)})}
     new = config.parse(given, "l3embed probe", whole=False)
-    if arguments.config is None:
-        return config.checked(new, "l3embed probe")
-    there = config.read(arguments.config)
-    if arguments.few and not there.shots:
-        given.setdefault("shots", list(SHOTS))
-    names = {config.ALIASES.get(name, name) for name in given}
-    merged = replace(
-        there, **{name: getattr(config.parse(given, "l3embed probe", whole=False), name) for name in names}
-    )
-    return config.checked(merged, arguments.config)
+    merged = replace(there, **{name: getattr(new, name) for name in given})
+    return config.checked(merged, arguments.config or "l3embed probe")
 
 
 def _report(folder, progress):

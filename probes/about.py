@@ -107,7 +107,7 @@ def _cpus() -> int:
 
 def differences(there: dict, here: dict) -> Iterator[str]:
     """In the user's words."""
-    for key in NUMBERS:
+    for key in (key for key in NUMBERS if key != "models"):  # which may be named in other words
         a, b = there["settings"].get(key), plain(here["settings"][key])
         if a != b:
             yield f"{key} was {_short(a)}, is {_short(b)}"

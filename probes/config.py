@@ -14,6 +14,7 @@ from pathlib import Path
 from l3embed.errors import UsageError
 from l3embed.pooling import check
 
+from . import models
 from .features import memory_bytes
 
 FAILED = ("wrong", "exclude")
@@ -40,7 +41,6 @@ class Settings:
     jobs: int = 0  # 0: one a processor
     memory: str = "2GB"
     scheduler: str = ""  # address of a Dask scheduler
-    beside: str = ""  # folder that paths are relative to; "": the current one. Set by `read`
 
     @property
     def folder(self) -> Path:
@@ -77,7 +77,7 @@ def read(path: str | Path) -> Settings:
     beside = path.parent
     data = tuple(_beside(item, beside) for item in found.data)
     given = {key: str(beside / getattr(found, key)) for key in PATHS if getattr(found, key) and key in table}
-    return replace(found, data=data, beside=str(beside), **given)
+    return replace(found, data=data, models=tuple(models.placed(item, beside) for item in found.models), **given)
 
 
 def _beside(spec: str, folder: Path) -> str:
@@ -95,7 +95,7 @@ def _split_query(spec: str) -> tuple[str, str, str]:
 
 def parse(table: dict, where: str, whole: bool = True) -> Settings:
     """Plain values -> settings, each checked, and if `whole`, together. `where` begins messages."""
-    known = {f.name: f for f in fields(Settings) if f.name != "beside"}
+    known = {f.name: f for f in fields(Settings)}
     values, default = {}, Settings()
     for key, value in table.items():
         name = ALIASES.get(key, key)

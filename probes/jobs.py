@@ -121,7 +121,7 @@ def _cluster(address: str):
 
 
 def work(folder: Path, job: Job, data: DataSet, found, jobs: int = 1) -> tuple[str | None, Job]:
-    """One job, start to end: evaluate, write. Every way to run in parallel calls this. Returns why it failed, or None."""
+    """One job, start to end: evaluate, write; why it failed, or None. Every way to run in parallel calls this."""
     from threadpoolctl import threadpool_limits
 
     from . import protocols

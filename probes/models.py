@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from l3embed.spec import Model, openl3_model
 from l3embed.weights.published import is_published
 
 from .twins import random_twin
+
+SUFFIXES = (".toml", ".onnx", ".keras", ".tflite", ".xml")  # of models that are named by their path
 
 
 @dataclass(frozen=True)
@@ -54,58 +55,59 @@ class System:
         return self.named.name
 
 
-def parse(items: list[str | dict], beside: Path | None = None, **defaults) -> list[Named]:
-    """Names or tables -> records with different names. `beside` is the folder that paths are relative to.
+def parse(items: list[str | dict], **defaults) -> list[Named]:
+    """Names or tables -> records with different names; `defaults` are hop and precision.
 
-    Raises UsageError for a table with an unknown key, a model named twice, a seed that is none.
+    Raises UsageError for a table with an unknown key, and for a model that is named twice.
     """
-    found = [_parse(item, beside, defaults) for item in items]
+    found = [_parse(item, defaults) for item in items]
     names = [named.name for named in found]
-    full = [_full(item) for item in items]
-    found = [
-        named if names.count(named.name) == 1 else replace(named, name=whole)
-        for named, whole in zip(found, full, strict=True)
-    ]
+    found = [named if names.count(named.name) == 1 else replace(named, name=_full(item))
+             for named, item in zip(found, items, strict=True)]  # fmt: skip
     names = [named.name for named in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"model {twice[0]!r} is named twice: give one of them a name of its own (name = in TOML)")
     return found
 
 
-def _parse(item: str | dict, beside: Path | None, defaults: dict) -> Named:
+def _parse(item: str | dict, defaults: dict) -> Named:
     if isinstance(item, dict):
-        return _from_table(item, beside, defaults)
+        return _from_table(item, defaults)
     if not isinstance(item, str) or not item:
         raise UsageError(f"a model is a name, or a table in TOML. Received: {item!r}")
     if item in _baselines():
         return Named(item, "baseline", item)
-    if item.startswith("random:") or item == "random":
-        _, _, rest = item.partition(":")
+    kind, _, rest = item.partition(":")
+    if kind == "random":
         model, _, seed = rest.rpartition(":")
-        if not seed.isdecimal():
+        if not seed.isdecimal():  # random:NAME, random
             model, seed = rest, "0"
-        return Named(item, "random", _path(model, beside), seed=int(seed), **defaults)
-    if _is_path(item, beside):
-        return Named(Path(item).stem, model=_path(item, beside), **defaults)
-    name, _, file = item.partition("=")
-    files = tuple(_path(part, beside) for part in file.split(",") if part)
-    return Named(name, model=_path(name, beside), weights=files, **defaults)
+        return Named(item, "random", model, seed=int(seed), **defaults)
+    name, _, files = item.partition("=")
+    path = Path(name)
+    short = path.stem if path.suffix in SUFFIXES or path.name != name else name
+    return Named(short, model=name, weights=tuple(part for part in files.split(",") if part), **defaults)
 
 
-def _from_table(table: dict, beside: Path | None, defaults: dict) -> Named:
-    known = {f.name: f for f in fields(Named)}
-    for key in table:
+def _from_table(table: dict, defaults: dict) -> Named:
+    known = {f.name: f for f in fields(Named) if f.name not in ("kind", "seed")}
+    for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
             raise UsageError(f"models: unknown key {key!r}: {hint}")
-    if not isinstance(table.get("model"), str):
+        if key == "hop":
+            right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        else:
+            right = isinstance(value, str) or (key == "weights" and isinstance(value, list))
+        if not right:
+            raise UsageError(f"models: {key} must be {'seconds' if key == 'hop' else 'a text'}. Received: {value!r}")
+    if not table.get("model"):
         raise UsageError(f"models: a table needs model = NAME. Received: {table!r}")
-    own = _parse(table["model"], beside, defaults)
+    own = _parse(table["model"], defaults)
     given = {key: value for key, value in table.items() if key != "model"}
     if "weights" in given:
-        files = [given["weights"]] if isinstance(given["weights"], str) else given["weights"]
-        given["weights"] = tuple(_path(file, beside) for file in files)
+        given["weights"] = tuple([given["weights"]] if isinstance(given["weights"], str) else given["weights"])
     return replace(own, **given)
 
 
@@ -119,18 +121,22 @@ def _baselines() -> tuple[str, ...]:
     return tuple(baselines.BASELINES)
 
 
-def _is_path(item: str, beside: Path | None) -> bool:
-    return bool(re.search(r"[/\\]|\.(toml|onnx|keras|xml|tflite)$", item.partition("=")[0])) or (
-        "=" not in item and os.path.isdir((beside or Path()) / item)
-    )
+def placed(item: str | dict, folder: Path) -> str | dict:
+    """What a file in `folder` names, its paths relative to it, as seen from here. Names of models stay as they are."""
+    if isinstance(item, dict):
+        files = item.get("weights", [])
+        files = [files] if isinstance(files, str) else files
+        changed = {"weights": [_path(file, folder) for file in files]} if "weights" in item else {}
+        return {**item, "model": placed(item.get("model", ""), folder), **changed}
+    if item.startswith("random:"):
+        name, _, seed = item.removeprefix("random:").rpartition(":")
+        return f"random:{_path(name, folder)}:{seed}" if name else item
+    name, sign, files = item.partition("=")
+    return f"{_path(name, folder)}{sign}{','.join(_path(file, folder) for file in files.split(','))}"
 
 
-def _path(text: str, beside: Path | None) -> str:
-    """Relative to `beside` where such a file is there: names of models stay as they are."""
-    if beside is None or not text or os.path.isabs(text):
-        return text
-    path = beside / text
-    return str(path) if path.exists() else text
+def _path(text: str, folder: Path) -> str:
+    return str(folder / text) if text and not os.path.isabs(text) and (folder / text).exists() else text
 
 
 def load(named: Named, folder: Path, device: str = "cpu") -> System:

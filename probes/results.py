@@ -221,5 +221,9 @@ def table(folder: Path, jobs: list[dict]) -> list[str]:
         if row[-1] or not any(other[:4] == row[:4] and other[-1] for other in rows):
             lines.append((*row, *(cells.get((*row, p)) or cells.get((*row[:4], "", p)) or "" for p in probes)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(text.ljust(w) if i < 5 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+    return ["  ".join(_aligned(*cell) for cell in zip(line, widths, range(len(line)), strict=True)).rstrip()
             for line in lines]  # fmt: skip
+
+
+def _aligned(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column < 5 else text.rjust(width)

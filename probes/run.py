@@ -111,8 +111,7 @@ def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
 
 
 def _systems(settings: Settings) -> dict[str, System]:
-    beside = Path(settings.beside) if settings.beside else None
-    named = models.parse(list(settings.models), beside, hop=settings.hop, precision=settings.precision)
+    named = models.parse(list(settings.models), hop=settings.hop, precision=settings.precision)
     return {one.name: models.load(one, settings.store_folder) for one in named}
 
 
@@ -155,7 +154,7 @@ def _extract_one(settings: Settings, folder: Path, each: Loaded, system: System,
     tick = progress.start(where, len(each.data.clips))
     try:
         found, cost = extraction.features(
-            system, each.data, settings.store_folder, [c.sha256 for c in each.contents], tick=tick, **how
+            system, each.data, settings.store_folder.resolve(), [c.sha256 for c in each.contents], tick=tick, **how
         )
     except StoreError:  # of the disk, or the folder: no other model would fare better
         raise
