@@ -21,6 +21,7 @@ from l3embed import embed, weights, zoo
 from l3embed.embed import EmbeddingModel
 from l3embed.errors import UsageError
 from l3embed.spec import Model, openl3_model
+from l3embed.weights import own
 from l3embed.weights.published import is_published
 
 from .twins import random_twin
@@ -150,6 +151,8 @@ def load(named: Named, folder: Path, device: str = "cpu") -> System:
     if named.kind == "random":
         model = random_twin(_spec(named), named.seed, folder / "twins", named.precision)
     else:
+        if not own.is_own(name):
+            _spec(named)  # before anything is fetched
         model = embed.load_of_sound(
             name, weights_file=files, front_end=front_end, precision=named.precision, device=device
         )
@@ -157,7 +160,7 @@ def load(named: Named, folder: Path, device: str = "cpu") -> System:
 
 
 def _spec(named: Named) -> Model:
-    """Of the network that gets random weights: its own are not needed, so they are not fetched."""
+    """Of a model, its weights neither needed nor fetched. Raises UsageError for a model of pictures."""
     entry = zoo.find(named.model or None)
     if entry:
         spec = entry.model

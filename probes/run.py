@@ -48,8 +48,8 @@ def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     """Do what is not done yet. Raises UsageError, DataError and StoreError before anything is probed."""
     progress = progress or Quiet()
     _check_names(settings)
-    loaded = {each.data.name: each for each in _data(settings, progress)}
     systems = _systems(settings)
+    loaded = {each.data.name: each for each in _data(settings, progress)}
     description = about.describe(settings, loaded, systems)
     folder = _open(settings, description)
     before, started = results.read_run(folder), time.time()
