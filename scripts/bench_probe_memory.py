@@ -39,14 +39,22 @@ def main() -> None:
             _make(Path(folder) / name, size, arguments.dim)
         mb = n * WINDOWS * arguments.dim * 4 / 1e6
         print(f"{n} clips of {WINDOWS} x {arguments.dim}: {mb:.0f} MB, limit {limit / 1e6:.0f} MB, all in MB")
-        print(
-            f"{'probe':12} {'input':8} {'accuracy':>8} {'seconds':>8} {'few: own':>9} {'own':>6} {'beyond':>7} {'all':>6}"
-        )
+        print(_line("probe", "input", "accuracy", "seconds", "few: own", "own", "beyond", "all"))
         for probe in arguments.probes:
             few, many = (_child(arguments, Path(folder) / name, probe) for name in ("few", "many"))
-            print(f"{probe:12} {estimators.PROBES[probe].input:8} {many['accuracy']:8.1f} {many['seconds']:8.1f} "
-                  f"{few['own']:9.0f} {many['own']:6.0f} {many['own'] - few['own']:7.0f} {many['all']:6.0f}",
-                  flush=True)  # fmt: skip
+            figures = (
+                many["accuracy"],
+                many["seconds"],
+                few["own"],
+                many["own"],
+                many["own"] - few["own"],
+                many["all"],
+            )
+            print(_line(probe, estimators.PROBES[probe].input, *(f"{x:.0f}" for x in figures)), flush=True)
+
+
+def _line(probe: str, input: str, *figures: str) -> str:
+    return f"{probe:18} {input:8} " + " ".join(f"{text:>8}" for text in figures)
 
 
 def _arguments() -> argparse.Namespace:
