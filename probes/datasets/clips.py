@@ -116,11 +116,14 @@ def fold(clips: Sequence[Clip], n_folds: int = N_FOLDS, seed: int = 0) -> list[C
     units, labels = [clip.unit for clip in clips], [clip.label for clip in clips]
     if len(set(units)) < n_folds:
         raise DataError(f"{len(set(units))} groups cannot be dealt out to {n_folds} folds: ask for fewer folds")
+    if (most := Counter(labels).most_common(1)[0])[1] < n_folds:
+        raise DataError(f"the most frequent label, {most[0]!r}, has {most[1]} clips, too few for {n_folds} folds: "
+                        "ask for fewer")  # fmt: skip
     splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     out = list(clips)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # labels with fewer groups than folds: as even as they allow
-        for i, (_, test) in enumerate(splits.split(clips, labels, units), 1):
+        for i, (_, test) in enumerate(splits.split(labels, labels, units), 1):
             for k in test:
                 out[k] = replace(clips[k], fold=str(i))
     return out
