@@ -52,6 +52,7 @@ def _add_arguments(parser) -> None:
     add("--jobs", type=int, metavar="N", help="processes (default: one a processor)")
     add("--memory", metavar="SIZE", help="of vectors held at a time; more are read from the disk (default: 2GB)")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the jobs (needs the dask extra)")
+    add("--extend", action="store_true", help="add data, models, probes, protocols or shots to the run that is there")
     add("--no-report", action="store_true", help="results only")
     add("--json", action="store_true", help="print one machine-readable summary")
     add("-q", "--quiet", action="store_true", help="no progress")
@@ -98,6 +99,7 @@ def _settings(arguments):
             raise UsageError("--demo brings its own data and models: leave RUN.toml, --data and --models out")
         how = {name: given[name] for name in ("jobs", "memory", "scheduler", "seed") if name in given}
         return demo.settings(given.get("output", "probe-demo"), **how)
+    given |= {"extend": True} if arguments.extend else {}
     there = config.read(arguments.config) if arguments.config else config.Settings()
     if arguments.few:
         given |= {"full": False, **({} if there.shots or "shots" in given else {"shots": list(SHOTS)})}

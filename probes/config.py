@@ -41,6 +41,7 @@ class Settings:
     jobs: int = 0  # 0: one a processor
     memory: str = "2GB"
     scheduler: str = ""  # address of a Dask scheduler
+    extend: bool = False  # add data, models, probes, protocols, poolings or shots to a run that is there
 
     @property
     def folder(self) -> Path:

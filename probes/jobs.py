@@ -122,6 +122,7 @@ def _cluster(address: str):
 
 def work(folder: Path, job: Job, data: DataSet, found, jobs: int = 1) -> tuple[str | None, Job]:
     """One job, start to end: evaluate, write; why it failed, or None. Every way to run in parallel calls this."""
+    import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
     from threadpoolctl import threadpool_limits
 
     from . import protocols

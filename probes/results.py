@@ -198,10 +198,10 @@ def _read_parquet(path: Path):
 
 
 def prune(folder: Path, ids: Iterable[str]) -> None:
-    """Predictions without a job were written by a process that died before it could say so: away with them."""
+    """Only these jobs are the run's; what else lies there a kill has left, or a rule that an extension changed."""
     keep = set(ids)
-    for path in (Path(folder) / "jobs").glob("*.parquet"):
-        if path.stem not in keep and not path.with_suffix(".json").exists():
+    for path in (Path(folder) / "jobs").iterdir():
+        if path.suffix in (".json", ".parquet") and path.stem not in keep:
             path.unlink(missing_ok=True)
 
 

@@ -53,11 +53,12 @@ def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     description = about.describe(settings, loaded, systems)
     folder = _open(settings, description)
     before, started = results.read_run(folder), time.time()
+    _write_clips(folder, loaded)
     _extract(settings, folder, loaded, systems, progress)
-    for name, each in loaded.items():
-        results.write_clips(folder, name, about.clip_rows(each))
+    _write_clips(folder, loaded)  # now it is known which are excluded
     extracted = time.time()
     plan, skipped = jobs.plan(settings, loaded, systems)
+    results.prune(folder, [job.id for job in plan])
     pending = [job for job in plan if not jobs.is_done(folder, job)]
     _probe(settings, folder, pending, loaded, progress)
     wall_s = {"extract": extracted - started, "probe": time.time() - extracted}
@@ -66,6 +67,11 @@ def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     results.write_run(folder, {**description, **times})
     done = [results.read_job(folder, job.id) for job in plan]
     return Summary(folder, done, len(plan) - len(pending), skipped, _failed_clips(loaded))
+
+
+def _write_clips(folder: Path, loaded: dict[str, Loaded]) -> None:
+    for name, each in loaded.items():
+        results.write_clips(folder, name, about.clip_rows(each))
 
 
 def _failed_clips(loaded: dict[str, Loaded]) -> dict:
@@ -119,10 +125,11 @@ def _open(settings: Settings, description: dict) -> Path:
     """The run's folder, new or of the same run. Raises UsageError where another run lies there."""
     folder = settings.folder
     if results.is_run(folder):
-        if differ := list(about.differences(results.read_run(folder), description)):
+        if differ := list(about.differences(results.read_run(folder), description, settings.extend)):
+            hint = "" if settings.extend else ", --extend to add to it,"
             raise UsageError(
-                f"{folder}: is a run with other settings: {'; '.join(differ)}. Give the same settings to go on, or "
-                "another folder (-o); with --store its embeddings serve both"
+                f"{folder}: is a run with other settings: {'; '.join(differ)}. Give the same settings to go on{hint} "
+                "or another folder (-o); with --store its embeddings serve both"
             )
         return results.create(folder)
     ours = {settings.store_folder.resolve(), *(folder.resolve() / name for name in ("data", "jobs", "costs"))}
@@ -138,9 +145,10 @@ def _open(settings: Settings, description: dict) -> Path:
 
 def _extract(settings: Settings, folder: Path, loaded: dict, systems: dict, progress: Quiet) -> None:
     """Fill the store, model by model. A model that cannot run at all fails its own jobs only."""
-    for system in systems.values():
+    for name, system in systems.items():
         for each in loaded.values():
             _extract_one(settings, folder, each, system, progress)
+        systems[name] = replace(system, model=None)  # its networks are not held in memory any longer
     if settings.failed == "exclude":
         for each in loaded.values():
             for model, found in each.features.items():

@@ -130,6 +130,17 @@ def test_a_folder_of_another_run_is_refused_and_what_differs_named(whole, settin
         run.run(replace(settings, output=str(whole.folder), **change))
 
 
+def test_a_run_can_be_extended_by_what_is_new_only(whole, settings, tmp_path):
+    small = replace(settings, output=str(tmp_path / "run"), models=MODELS[1:], probes=("knn",), shots=(2,), full=False)
+    run.run(small)
+    with pytest.raises(UsageError, match="--extend to add to it"):
+        run.run(replace(settings, output=str(tmp_path / "run")))
+    summary = run.run(replace(settings, output=str(tmp_path / "run"), extend=True))
+    assert summary.n_done_before == 1 and _numbers(tmp_path / "run") == _numbers(whole.folder)
+    with pytest.raises(UsageError, match="probes was linear, knn, is knn"):
+        run.run(replace(small, extend=True))
+
+
 def test_changed_data_are_another_run(whole, settings, folder, tmp_path):
     rows = [[f"../{folder.name}/{c.id}", c.label, c.group, c.fold] for c in datasets.read(folder)]
     (tmp_path / "other").mkdir()
