@@ -23,6 +23,7 @@ class Probe:
     source: str
     few_shot: dict = field(default_factory=dict)  # parameters where there are too few clips to choose any
     several: bool = False  # whether it can learn clips with several labels
+    only: str = ""  # the protocol that it is part of, where it goes with no other
 
 
 PROBES: dict[str, Probe] = {

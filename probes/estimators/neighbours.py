@@ -19,6 +19,8 @@ CHUNK = 1024  # clips compared with all training clips at a time
 class NeighboursProbe(Pooled):
     """k neighbours (or all training clips where those are fewer); metric "cosine" or "l2"."""
 
+    takes_several = True  # targets may be a matrix
+
     def __init__(self, k: int = 5, metric: str = "cosine", standardise: bool = True):
         self.k, self.metric, self.standardise = k, metric, standardise
 
