@@ -26,7 +26,8 @@ from l3embed.store.files import move_whole, naming, part_name, remove_abandoned,
 from l3embed.store.manifest import need_pyarrow
 
 SCHEMA = 1  # of the folder; a reader refuses a newer one
-CLIP_COLUMNS = ("clip", "path", "label", "labels", "group", "fold", "split", "seconds", "rate_hz", "sha256")
+CLIP_COLUMNS = ("clip", "path", "label", "labels", "group", "fold", "split", "seconds", "rate_hz", "sha256", "start_s",
+                "end_s", "excluded")  # fmt: skip
 
 
 @dataclass
@@ -69,8 +70,8 @@ def write_run(folder: Path, table: dict) -> None:
 def write_clips(folder: Path, data: str, rows: list[dict]) -> None:
     """data/NAME.parquet: dictionaries with CLIP_COLUMNS."""
     pa = need_pyarrow()
-    text, kinds = pa.string(), {"labels": pa.list_(pa.string()), "seconds": pa.float64(), "rate_hz": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, text)) for name in CLIP_COLUMNS])
+    kinds = {"labels": pa.list_(pa.string()), **dict.fromkeys(("seconds", "rate_hz", "start_s", "end_s"), pa.float64())}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in CLIP_COLUMNS])
     _write_parquet(Path(folder) / "data" / f"{file_name(data)}.parquet", pa.Table.from_pylist(rows, schema))
 
 
