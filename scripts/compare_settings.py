@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every so many clips of each class and fold")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", l3embed.errors.L3EmbedWarning)
-    clips = datasets.esc10(arguments.esc10)[:: arguments.every]
+    clips = datasets.read(f"esc10={arguments.esc10}")[:: arguments.every]
     labels, folds, reference = [c.label for c in clips], [c.fold for c in clips], None
     print(f"{len(clips)} clips, hop {arguments.hop} s: cosine with exact f32 windows (median, 5 %, lowest), accuracy")
     for precision, windows in SETTINGS:

@@ -43,7 +43,7 @@ def test_predictions_without_their_job_do_not_count_and_go(tmp_path):
     results.write_job(run, JOB, _predictions())
     (run / "jobs" / "j1.json").unlink()  # as if killed between the two files
     assert results.read_jobs(run) == [] and results.read_job(run, "j1") is None
-    results.prune(run, [])
+    results.prune(run, ["j2"])
     assert list((run / "jobs").iterdir()) == []
 
 
