@@ -93,12 +93,30 @@ def _embedded(system: System, data: DataSet, folder: Path, contents, jobs: int, 
 
 def _item(clip: Clip, content: str, rate_hz: int) -> Item:
     path = os.path.abspath(clip.path)
-    name = os.path.splitdrive(path)[1].lstrip("/\\")
-    if clip.start_s is None and clip.end_s is None:
+    name, stretch = _names(path, clip.start_s, clip.end_s, content)
+    if not stretch:
         return Item(path, name)
-    start_s = clip.start_s or 0.0
-    stretch = f"#{content[:16]}-{start_s:.6f}-{'end' if clip.end_s is None else f'{clip.end_s:.6f}'}"
-    return Segment(path + stretch, name + stretch, path=path, start_s=start_s, end_s=clip.end_s, rate_hz=rate_hz)
+    return Segment(
+        path + stretch, name + stretch, path=path, start_s=clip.start_s or 0.0, end_s=clip.end_s, rate_hz=rate_hz
+    )
+
+
+def _names(path: str, start_s: float | None, end_s: float | None, content: str) -> tuple[str, str]:
+    """(the recording's name in the store, what is added for a stretch of it)"""
+    name = os.path.splitdrive(path)[1].lstrip("/\\")
+    if start_s is None and end_s is None:
+        return name, ""
+    return name, f"#{content[:16]}-{start_s or 0.0:.6f}-{'end' if end_s is None else f'{end_s:.6f}'}"
+
+
+def store_id(clip: dict, content: str) -> str:
+    """The id that a store knows a clip by: a row of data/NAME.parquet."""
+    return layout.clip_id("".join(_names(os.path.abspath(clip["path"]), clip["start_s"], clip["end_s"], content)))
+
+
+def baseline_file(folder: Path, recipe: dict, contents: list[str], segments: list[list]) -> Path:
+    """Where the store keeps a baseline's vectors of a data set; segments are [start_s, end_s] of each clip."""
+    return folder / "baselines" / f"{digest({**recipe, 'contents': contents, 'segments': segments})}.npz"
 
 
 def _segments_done(folder: Path, key: str, ids: list[str], clips: tuple[Clip, ...]) -> set[str]:
@@ -130,8 +148,7 @@ def _view(system: System, folder: Path, key: str, items, ids, reasons: dict, mem
 def _baseline(system: System, data: DataSet, folder: Path, contents: list[str], jobs: int):
     from . import baselines
 
-    segments = [[c.start_s, c.end_s] for c in data.clips]
-    path = folder / "baselines" / f"{digest({**system.recipe, 'contents': contents, 'segments': segments})}.npz"
+    path = baseline_file(folder, system.recipe, contents, [[c.start_s, c.end_s] for c in data.clips])
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             array, failed = file["array"], json.loads(str(file["failed"]))
