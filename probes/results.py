@@ -210,7 +210,7 @@ def table(folder: Path, jobs: list[dict]) -> list[str]:
     """Lines for a terminal: accuracy in %, a row for each model, a column for each probe. The report says more."""
     cells, probes, rows = {}, list(dict.fromkeys(job["probe"] for job in jobs)), {}
     for job in jobs:
-        shots = "" if job["shots"] is None else f"{job['shots']} shots"
+        shots = "all" if job["shots"] is None else str(job["shots"])
         pooling = "" if job["pooling"] == "windows" else job["pooling"]
         row = (job["data"], job["protocol"], shots, job["model"], pooling)
         ok = job["status"] == "ok"
@@ -218,7 +218,7 @@ def table(folder: Path, jobs: list[dict]) -> list[str]:
         rows[row] = None
     # a probe of windows knows no pooling: it stands in the rows of all
     lines = [("data", "protocol", "shots", "model", "pooling", *probes)]
-    for row in sorted(rows, key=lambda r: (*r[:2], int(r[2].split()[0]) if r[2] else 0)):
+    for row in sorted(rows, key=lambda r: (*r[:2], 0 if r[2] == "all" else int(r[2]))):
         if row[-1] or not any(other[:4] == row[:4] and other[-1] for other in rows):
             lines.append((*row, *(cells.get((*row, p)) or cells.get((*row[:4], "", p)) or "" for p in probes)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
