@@ -112,7 +112,11 @@ def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
         names.add(data.name)
         tick = progress.start(f"reading {data.name}", len({clip.path for clip in data.clips}))
         loaded = Loaded(data, contents.contents(data, settings.store_folder, settings.n_jobs, tick))
-        data_check.refuse(data, [found.sha256 for found in loaded.contents])
+        known = zip(data.clips, loaded.contents, strict=True)
+        data_check.refuse_duplicates(data, {clip.id: found.sha256 for clip, found in known})
+        loaded.notes = [finding.text for finding in data_check.labels(data) if finding.problem]
+        for note in loaded.notes:
+            progress.say(f"{data.name}: {note}")
         yield loaded
 
 
