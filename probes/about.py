@@ -33,7 +33,6 @@ class Loaded:
     features: dict[str, Features | ArrayFeatures] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # model -> why it gave nothing at all
     excluded: dict[int, str] = field(default_factory=dict)  # row -> why, under the rule "exclude"
-    notes: list[str] = field(default_factory=list)  # about labels that cannot be both learned and tested
 
     @cached_property
     def sha256(self) -> str:
@@ -72,7 +71,7 @@ def _about_data(each: Loaded) -> dict:
     data, seconds = each.data, [_seconds(c, f) for c, f in zip(each.data.clips, each.contents, strict=True)]
     return {
         "root": str(data.root), "rule": data.rule, "metric": data.metric, "licence": data.licence,
-        "source": data.source, "notes": [*data.notes, *each.notes], "published": data.published, "classes": data.classes,
+        "source": data.source, "notes": list(data.notes), "published": data.published, "classes": data.classes,
         "n_clips": len(data.clips), "n_groups": len({clip.unit for clip in data.clips}),
         "seconds": round(sum(s for s in seconds if s), 3), "sha256": each.sha256,
         "left_out": data.left_out,

@@ -251,24 +251,14 @@ def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder,
     assert not (tmp_path / "run" / "jobs").exists()
 
 
-def test_a_label_with_one_clip_is_told_and_counts_as_wrong(folder, settings, tmp_path):
-    """It is in fold 1, so that the folds 2 and 3 test no clip of it."""
+def test_a_label_with_one_clip_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
     rows = [[str(folder / c.id), c.label, c.group, c.fold] for c in datasets.read(folder)]
     rows[0][1] = "rare"
     (tmp_path / "set").mkdir()
     table(tmp_path / "set", rows)
-    told = []
-    progress = run.Quiet()
-    progress.say = told.append
-    there = replace(
-        settings, output=str(tmp_path / "run"), data=(f"t={tmp_path / 'set'}",), models=MODELS[1:], shots=()
-    )
-    summary = run.run(there, progress)
-    assert not summary.failed and any("'rare' has one clip" in line for line in told)
-    assert any("'rare' has one clip" in note for note in results.read_run(summary.folder)["data"]["t"]["notes"])
-    for job in summary.jobs:
-        found = results.read_predictions(summary.folder, job)
-        assert "rare" in job["classes"] and not found.right[found.label.index("rare")]
+    with pytest.raises(DataError, match=r"label 'rare' \(clips in all: 1\) is tested and never learned"):
+        run.run(replace(settings, output=str(tmp_path / "run"), data=(f"t={tmp_path / 'set'}",)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_sets_of_one_name_are_refused_and_two_names_are_two_results(folder, settings, tmp_path):
