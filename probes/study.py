@@ -162,9 +162,8 @@ def check(study: Study) -> dict[str, list[datasets.Clip]]:
 
 
 def _clips(name: str, folder: Path) -> list[datasets.Clip]:
-    if folder.suffix == ".csv":
-        return datasets.from_csv(folder)
-    return datasets.READERS.get(name, datasets.indexed)(folder)
+    data = datasets.read(f"{name}={folder}")
+    return datasets.folded(data)
 
 
 def train_all(study: Study, progress: bool = True) -> None:

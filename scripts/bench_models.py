@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", l3embed.errors.L3EmbedWarning)
-    clips = datasets.esc10(arguments.esc10) if arguments.esc10 else []
+    clips = datasets.read(f"esc10={arguments.esc10}") if arguments.esc10 else []
     print("| model | parameters | numbers | window, hop | precision | windows/s | s of sound/s | ESC-10 |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,6 @@ come to the same for a model are computed once; int8 is left out for models that
 import argparse
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +28,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER", help=f"data sets: {', '.join(datasets.READERS)}")
+    parser.add_argument("sets", nargs="+", metavar="[NAME=]FOLDER", help="data sets: docs/data-sets.md")
     parser.add_argument("--model")
     parser.add_argument("--weights")
     parser.add_argument("--front-end")
@@ -38,11 +37,9 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", l3embed.errors.L3EmbedWarning)
     for item in arguments.sets:
-        name, _, folder = item.partition("=")
-        if name not in datasets.READERS or not folder:
-            parser.error(f"{item}: is not NAME=FOLDER with one of {', '.join(datasets.READERS)}")
-        clips = datasets.READERS[name](Path(folder))[:: arguments.every]
-        print(f"{name}: {len(clips)} clips, hop {arguments.hop} s: cosine with exact f32 windows (median, 5 %, lowest)")
+        data = datasets.read(item)
+        clips = data[:: arguments.every]
+        print(f"{data.name}: {len(clips)} clips, hop {arguments.hop} s: cosine with exact f32 windows (median, 5 %, lowest)")
         _compare(clips, arguments)
 
 

@@ -29,6 +29,7 @@ from probes import datasets, features, linear, scores, statistics
 from probes.twins import random_twin
 
 LOG_MEL = "log-mel statistics"
+SETS = ("esc10", "language", "accent", "primate", "digits")
 NOT_TESTED = ("digits",)  # may train and select what ships
 
 
@@ -45,7 +46,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder that holds the data sets under their names")
-    for name in datasets.READERS:
+    for name in SETS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER")
     parser.add_argument("--model", help="name or card of a model (default: the shipped one)")
     parser.add_argument(
@@ -63,17 +64,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON, too")
     arguments = parser.parse_args()
     arguments.sets = {}
-    for name, read in datasets.READERS.items():
+    for name in SETS:
         folder = getattr(arguments, name) or (arguments.data and arguments.data / name)
         if getattr(arguments, name) or (folder and folder.is_dir()):
-            arguments.sets[name] = read, folder
+            arguments.sets[name] = folder
     if not arguments.sets:
         parser.error("name a data set: --data FOLDER, or --esc10 FOLDER and so on")
     return arguments
 
 
 def _run(arguments, cache: Path) -> None:
-    sets = {name: read(folder) for name, (read, folder) in arguments.sets.items()}
+    sets = {name: datasets.folded(datasets.read(f"{name}={folder}")) for name, folder in arguments.sets.items()}
     model = _load(arguments.model, arguments.precision)
     systems = {model.name: model}
     for item in arguments.beside:

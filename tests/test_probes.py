@@ -29,13 +29,14 @@ def test_esc10_in_its_original_layout(tmp_path):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"")
     (tmp_path / "001 - Dog bark" / "notes.txt").write_text("not a clip")
-    clips = datasets.esc10(tmp_path)
-    assert len(clips) == 400 and {c.label for c in clips} == set(CLASSES)
+    clips = datasets.read(tmp_path)
+    assert clips.name == "esc10" and len(clips) == 400 and clips.classes == sorted(CLASSES)
     assert {c.fold for c in clips} == set("12345")
     assert all(c.path.name.startswith(f"{c.fold}-{c.group}-") and c.label in c.path.parent.name for c in clips)
     clips[0].path.unlink()
-    with pytest.raises(datasets.DataError, match="holds 399 clips of ESC-10, expected 400: is the copy complete"):
-        datasets.esc10(tmp_path)
+    with pytest.raises(datasets.DataError, match="holds 399 clips of esc10, expected 400: is the copy complete"):
+        datasets.read(tmp_path)
+    assert len(datasets.read(f"{tmp_path}?strict=no")) == 399
 
 
 def test_esc10_inside_esc50(tmp_path):
@@ -45,9 +46,9 @@ def test_esc10_inside_esc50(tmp_path):
         writer.writerow("filename,fold,target,category,esc10,src_file,take".split(","))
         for i in range(800):
             writer.writerow([f"{i % 5 + 1}-{i}-A-0.wav", i % 5 + 1, 0, f"c{i % 20}", i % 20 < 10, i, "A"])
-    clips = datasets.esc10(tmp_path)
+    clips = datasets.read(f"esc10={tmp_path}")
     assert len(clips) == 400 and len({c.label for c in clips}) == 10
-    assert clips[1].path == tmp_path / "audio" / "2-1-A-0.wav" and clips[1].fold == "2"
+    assert clips[1].path.parent == tmp_path / "audio" and all(c.path.name.startswith(c.fold + "-") for c in clips)
 
 
 def test_digits_are_split_by_speaker(tmp_path):
@@ -65,7 +66,9 @@ def test_digits_are_split_by_speaker(tmp_path):
     ("digits", 1200, 10, 6),
 ])  # fmt: skip
 def test_real_sets(shared_data, name, n, labels, folds):
-    clips = datasets.READERS[name](shared_data / name)
+    data = datasets.read(shared_data / name)
+    clips = datasets.folded(data)
+    assert data.name == name
     assert len(clips) == n and all(c.path.exists() for c in clips)
     assert len({c.label for c in clips}) == labels and len({c.fold for c in clips}) == folds
     per_fold = [Counter(c.label for c in clips if c.fold == f) for f in {c.fold for c in clips}]
@@ -127,6 +130,10 @@ def test_folds_of_a_table_are_taken_as_they_are(tmp_path):
     ("path,label", [], "holds no clips"),
     ("path,label", ["a.wav,x", ",y"], "line 3 has no path"),
     ("path,label", ["a.wav,x", "b.wav"], "line 3 has no label"),
+    ("path,labels", ["a.wav,x;y", "b.wav,;"], "line 3 has no label"),
+    ("path,label,split", ["a.wav,x,train", "b.wav,x,later"], "line 3: split must be one of train, valid, test"),
+    ("path,label,start", ["a.wav,x,1", "a.wav,x,soon"], "line 3: start must be a time in seconds. Received: 'soon'"),
+    ("path,label,start,end", ["a.wav,x,1,2", "a.wav,x,2,1"], "ends at 1 s, before it begins at 2 s"),
     ("path,label,fold", ["a.wav,x,1", "b.wav,x,2", "a.wav,x,3"], "twice"),
     ("path,label,group,fold", ["a.wav,x,g,1", "b.wav,x,g,2"], "group 'g' is in the folds 1, 2"),
     ("path,label,fold", ["a.wav,x,1", "b.wav,x,"], "1 of 2 clips have no fold"),

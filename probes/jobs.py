@@ -1,0 +1,180 @@
+"""The jobs of a run: which there are, and how each is done, here, in processes or on a cluster.
+
+A job is a function of its arguments, has a name that is the hash of all that decides its numbers, and writes its own
+files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from l3embed.errors import DataError, L3EmbedError, MissingExtraError, StoreError, UsageError, reason
+from l3embed.spec import digest
+
+from . import results
+from .about import CODE, Loaded, plain
+from .config import Settings
+from .datasets import DataSet
+from .models import System
+
+
+@dataclass(frozen=True)
+class Job:
+    """One probe of one model on one data set under one protocol. `id` is the hash of all that decides its numbers."""
+
+    id: str
+    data: str
+    model: str
+    probe: str
+    protocol: str
+    pooling: str  # "windows" for probes that learn from windows
+    shots: int | None  # None: all clips
+    draws: int
+    seed: int
+
+
+def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, System]) -> tuple[list[Job], list[str]]:
+    """All jobs of a run, and the combinations that a protocol does not have, in words."""
+    from . import estimators, protocols
+
+    found, skipped = [], []
+    for protocol, probe, shots in itertools.product(
+        settings.protocols, settings.probes, (*((None,) if settings.full else ()), *settings.shots)
+    ):
+        if why := protocols.refusal(protocol, probe, shots):
+            skipped.append(why)
+            continue
+        poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
+        found += [
+            _job(settings, each, system, probe, protocol, pooling, shots)
+            for each in loaded.values() for system in systems.values() for pooling in poolings
+        ]  # fmt: skip
+    return found, list(dict.fromkeys(skipped))
+
+
+def _job(settings: Settings, each: Loaded, system: System, probe: str, protocol: str, pooling: str, shots) -> Job:
+    from . import estimators, protocols
+
+    draws, family = settings.draws if shots else 1, estimators.PROBES[probe]
+    key = {
+        "code": CODE, "names": [each.data.name, system.name], "data": each.sha256, "excluded": sorted(each.excluded),
+        "model": system.recipe, "probe": probe, "grid": family.grid, "few_shot": family.few_shot,
+        "protocol": protocol, "fixed": protocols.PROTOCOLS[protocol].fixed.get(probe), "pooling": pooling,
+        "shots": shots, "draws": draws, "seed": settings.seed,
+    }  # fmt: skip
+    return Job(
+        digest(plain(key)), each.data.name, system.name, probe, protocol, pooling, shots, draws, settings.seed
+    )  # fmt: skip
+
+
+def is_done(folder: Path, job: Job) -> bool:
+    there = results.read_job(folder, job.id)
+    return there is not None and there["status"] == "ok"
+
+
+def in_parallel(calls: list[tuple], n_jobs: int, scheduler: str = "") -> Iterator[tuple[str | None, Job]]:
+    """(None or why it failed, job) of each call of `work`, in the order in which they are done."""
+    from joblib import Parallel, delayed, parallel_config
+
+    if scheduler:
+        with _cluster(scheduler) as client, parallel_config("dask", client=client):
+            yield from Parallel(n_jobs=-1, return_as="generator_unordered")(delayed(work)(*call) for call in calls)
+        return
+    if n_jobs == 1 or len(calls) < 2:
+        yield from (work(*call, n_jobs) for call in calls)
+        return
+    from concurrent.futures.process import BrokenProcessPool
+
+    left = {call[1].id: call for call in calls}
+    try:
+        for why, job in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(work)(*c) for c in calls):
+            left.pop(job.id)
+            yield why, job
+    except BrokenProcessPool:  # a process died, of memory most likely: each job that is left gets one of its own
+        for folder, job, *rest in left.values():
+            if is_done(folder, job):
+                yield None, job
+                continue
+            try:
+                yield from Parallel(n_jobs=2, return_as="generator")([delayed(work)(folder, job, *rest)])
+            except BrokenProcessPool:
+                why = "its process died: not enough memory? try fewer --jobs"
+                results.write_job(folder, {**asdict(job), **failed(why)})
+                yield why, job
+
+
+def _cluster(address: str):
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingExtraError("a Dask scheduler", "dask") from error
+    try:
+        return Client(address, timeout="30s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UsageError(f"scheduler {address}: cannot be reached ({reason(error)})") from error
+
+
+def work(folder: Path, job: Job, data: DataSet, found, jobs: int = 1) -> tuple[str | None, Job]:
+    """One job, start to end: evaluate, write; why it failed, or None. Every way to run in parallel calls this."""
+    import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
+    from threadpoolctl import threadpool_limits
+
+    from . import protocols
+
+    started = time.monotonic()
+    pooling = {} if job.pooling == "windows" else {"pooling": job.pooling}
+    try:
+        # as many processes run as there are cores; and numbers do not depend on how many
+        with threadpool_limits(1), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            outcome = protocols.evaluate(
+                job.protocol, job.probe, found, data, seed=job.seed, jobs=jobs, shots=job.shots, draws=job.draws,
+                **pooling,
+            )  # fmt: skip
+        table = {"status": "ok", "error": None, "classes": list(outcome.classes), "chosen": outcome.chosen,
+                 "n_train": outcome.n_train, "notes": [*outcome.notes, *_said(warned)]}  # fmt: skip
+        predictions = _predictions(outcome, data)
+        table["seconds"] = round(time.monotonic() - started, 3)
+        results.write_job(folder, {**asdict(job), **table}, predictions)
+        return None, job
+    except StoreError:
+        raise
+    except Exception as error:
+        why = in_words(error)
+        results.write_job(folder, {**asdict(job), **failed(why), "seconds": round(time.monotonic() - started, 3)})
+        return why, job
+
+
+def _said(warned: list) -> list[str]:
+    """What libraries warned of, each once, for the record; their hints to themselves and to programmers left out."""
+    ours = [w for w in warned if not issubclass(w.category, DeprecationWarning | FutureWarning | ResourceWarning)]
+    counts = Counter(f"{w.category.__name__}: {str(w.message).strip().splitlines()[0]}" for w in ours)
+    return [f"{text} ({n} times)" if n > 1 else text for text, n in counts.items()]
+
+
+def _predictions(outcome, data: DataSet) -> results.Predictions:
+    rows, m = np.asarray(outcome.row), len(outcome.row)
+    if len(outcome.scores) != m or len(outcome.predicted) != m or not m:
+        raise DataError(f"the protocol gave {len(outcome.predicted)} predictions for {m} clips")
+    names = [outcome.classes[p] if p >= 0 else "" for p in outcome.predicted]
+    return results.Predictions(
+        [data.clips[r].id for r in rows], list(map(str, outcome.fold)), np.asarray(outcome.draw),
+        [data.clips[r].label for r in rows], names, outcome.scores, list(outcome.classes),
+    )  # fmt: skip
+
+
+def failed(why: str) -> dict:
+    return {"status": "failed", "error": why, "classes": [], "chosen": {}, "n_train": {}, "notes": [], "seconds": 0.0}
+
+
+def in_words(error: Exception) -> str:
+    foreseen = isinstance(error, L3EmbedError | OSError)
+    return reason(error) if foreseen else f"{type(error).__name__}: {reason(error)}"
