@@ -97,8 +97,9 @@ def _settings(arguments):
     if arguments.demo:
         if arguments.config or {"data", "models"} & given.keys():
             raise UsageError("--demo brings its own data and models: leave RUN.toml, --data and --models out")
-        how = {name: given[name] for name in ("jobs", "memory", "scheduler", "seed") if name in given}
-        return demo.settings(given.get("output", "probe-demo"), **how)
+        there = demo.settings(given.pop("output", "probe-demo"), given.get("seed", 0))
+        new = config.parse(given, "l3embed probe", whole=False)
+        return config.checked(replace(there, **{name: getattr(new, name) for name in given}), "l3embed probe --demo")
     given |= {"extend": True} if arguments.extend else {}
     there = config.read(arguments.config) if arguments.config else config.Settings()
     if arguments.few:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -83,15 +84,10 @@ def read(path: str | Path) -> Settings:
 
 def _beside(spec: str, folder: Path) -> str:
     """PATH or NAME=PATH, the path as seen from `folder`."""
-    name, sign, path = spec.rpartition("=") if "?" not in spec else _split_query(spec)
-    return f"{name}{sign}{folder / path}"
-
-
-def _split_query(spec: str) -> tuple[str, str, str]:
-    """NAME=PATH?options."""
-    head, _, query = spec.partition("?")
-    name, sign, path = head.rpartition("=")
-    return name, sign, f"{path}?{query}"
+    name = re.match(r"[\w.+-]+=(?=.)", spec)
+    if name and not (folder / spec).exists():
+        return f"{name[0]}{folder / spec[name.end() :]}"
+    return str(folder / spec)
 
 
 def parse(table: dict, where: str, whole: bool = True) -> Settings:

@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections import Counter
@@ -45,32 +46,33 @@ def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, Syste
     from . import estimators, protocols
 
     found, skipped = [], []
-    shots = (*((None,) if settings.full else ()), *settings.shots)
-    for protocol in settings.protocols:
-        for probe in settings.probes:
-            if why := protocols.refusal(protocol, probe):
-                skipped.append(why)
-                continue
-            poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
-            found += [
-                _job(settings, each, system, probe, protocol, pooling, n)
-                for each in loaded.values() for system in systems.values() for pooling in poolings for n in shots
-            ]  # fmt: skip
-    return list({job.id: job for job in found}.values()), list(dict.fromkeys(skipped))
+    for protocol, probe, shots in itertools.product(
+        settings.protocols, settings.probes, (*((None,) if settings.full else ()), *settings.shots)
+    ):
+        if why := protocols.refusal(protocol, probe, shots):
+            skipped.append(why)
+            continue
+        poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
+        found += [
+            _job(settings, each, system, probe, protocol, pooling, shots)
+            for each in loaded.values() for system in systems.values() for pooling in poolings
+        ]  # fmt: skip
+    return found, list(dict.fromkeys(skipped))
 
 
 def _job(settings: Settings, each: Loaded, system: System, probe: str, protocol: str, pooling: str, shots) -> Job:
-    from . import estimators
+    from . import estimators, protocols
 
-    draws = settings.draws if shots else 1
+    draws, family = settings.draws if shots else 1, estimators.PROBES[probe]
     key = {
-        "code": CODE, "data": each.sha256, "excluded": sorted(each.excluded), "model": system.recipe,
-        "probe": probe, "grid": [dict(point) for point in estimators.PROBES[probe].grid], "protocol": protocol,
-        "pooling": pooling, "shots": shots, "draws": draws, "seed": settings.seed,
-        "names": [each.data.name, system.name],
+        "code": CODE, "names": [each.data.name, system.name], "data": each.sha256, "excluded": sorted(each.excluded),
+        "model": system.recipe, "probe": probe, "grid": family.grid, "few_shot": family.few_shot,
+        "protocol": protocol, "fixed": protocols.PROTOCOLS[protocol].fixed.get(probe), "pooling": pooling,
+        "shots": shots, "draws": draws, "seed": settings.seed,
     }  # fmt: skip
-    id = digest(plain(key))
-    return Job(id, each.data.name, system.name, probe, protocol, pooling, shots, draws, settings.seed)
+    return Job(
+        digest(plain(key)), each.data.name, system.name, probe, protocol, pooling, shots, draws, settings.seed
+    )  # fmt: skip
 
 
 def is_done(folder: Path, job: Job) -> bool:

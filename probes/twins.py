@@ -16,8 +16,7 @@ def random_twin(model: Model, seed: int, folder: Path, precision: str = "f32") -
     spec = replace(model, name=f"random-{seed}", weights_sha256="")
     folder = folder / digest(asdict(spec))
     if not (folder / "done").exists():
-        import keras
-
+        keras = networks.keras()
         keras.utils.set_random_seed(seed)
         network = networks.family(spec.network.family).audio_network(spec.front_end, spec.network)
         weights.release(spec, network.get_weights(), folder, {})

@@ -105,7 +105,7 @@ def test_a_clip_that_cannot_be_embedded_is_a_row_with_a_reason(system, tmp_path)
     folder = make(tmp_path / "set")
     (folder / "g0" / "1.wav").write_bytes(b"no sound at all")
     (folder / "g3" / "2.wav").unlink()
-    data = datasets.read(folder, complete=False)
+    data = datasets.read(folder)
     view, cost = _features(system, data, tmp_path / "store")
     failed = {data.clips[row].id: why for row, why in view.failed.items()}
     assert set(failed) == {"g0/1.wav", "g3/2.wav"} == set(cost["failed"]) and all(failed.values())

@@ -1,0 +1,72 @@
+"""k nearest neighbours: standardise, then the labels of the k training clips at the smallest angle vote.
+
+A vote counts 1; equal counts are decided by the nearer neighbours: the score of a label is its share of the k votes
+plus a thousandth of the mean cosine of those that voted for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .common import Pooled, moments
+
+GRID = tuple({"k": k} for k in (1, 5, 10, 20))
+FEW_SHOT = {"k": 1}
+TIE = 1e-3  # less than half a vote of 20
+CHUNK = 1024  # clips compared with all training clips at a time
+
+
+class NeighboursProbe(Pooled):
+    """k neighbours (or all training clips where those are fewer); metric "cosine" or "l2"."""
+
+    takes_several = True  # targets may be a matrix
+
+    def __init__(self, k: int = 5, metric: str = "cosine", standardise: bool = True):
+        self.k, self.metric, self.standardise = k, metric, standardise
+
+    def _fit(self, x, codes, n):
+        self.mean_, self.deviation_ = moments(x) if self.standardise else (0.0, 1.0)
+        self.vectors_, self.votes_ = self._prepared(x, self.mean_, self.deviation_), np.eye(n)[codes]
+
+    def _scores(self, x):
+        x = self._prepared(x, self.mean_, self.deviation_)
+        return next(_votes([self.k], *_nearest(x, self.vectors_, self.k, self.metric), self.votes_))
+
+    def _prepared(self, x, mean, deviation):
+        x = (np.asarray(x, np.float64) - mean) / deviation
+        if self.metric == "cosine":
+            return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        return x
+
+    def path(self, grid, x, targets, tests) -> list[list[np.ndarray]]:
+        """As of the other families; one comparison serves all k. Targets may be a matrix, for several labels a clip."""
+        about = moments(x) if self.standardise else (0.0, 1.0)
+        votes = targets.astype(float) if targets.ndim == 2 else (targets[:, None] == np.unique(targets)).astype(float)
+        vectors, ks = self._prepared(x, *about), [point.get("k", self.k) for point in grid]
+        found = [_nearest(self._prepared(test, *about), vectors, max(ks), self.metric) for test in tests]
+        each = [list(_votes(ks, *nearest, votes)) for nearest in found]
+        return [[scores[i] for scores in each] for i in range(len(ks))]
+
+
+def _nearest(x, vectors, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """(clips, k) likeness, falling, and the training clips that have it; equal ones in their order."""
+    k = min(k, len(vectors))
+    likeness, rows = np.empty((len(x), k)), np.empty((len(x), k), int)
+    for at in range(0, len(x), CHUNK):
+        part = x[at : at + CHUNK] @ vectors.T
+        if metric == "l2":
+            part -= 0.5 * (vectors**2).sum(axis=1)  # -d^2 / 2 up to what is the same for all
+        part = np.round(part, 10)  # equal vectors stay equal, whatever the order of the sums
+        order = np.argsort(-part, axis=1, kind="stable")[:, :k]
+        likeness[at : at + CHUNK], rows[at : at + CHUNK] = np.take_along_axis(part, order, axis=1), order
+    return likeness, rows
+
+
+def _votes(ks, likeness, rows, votes):
+    """For each k, (clips, labels) scores."""
+    for k in ks:
+        voted = votes[rows[:, :k]]  # (clips, k, labels)
+        n = voted.sum(axis=1)
+        near = np.einsum("ij,ijl->il", likeness[:, :k], voted) / np.maximum(n, 1)
+        span = np.abs(near).max(axis=1, keepdims=True)
+        yield n / voted.shape[1] + TIE * near / np.maximum(span, 1e-12)
