@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, cli_data, cli_evaluate, cli_probe, cli_serve, cli_store
+from . import __version__, cli_data, cli_evaluate, cli_probe, cli_report, cli_serve, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_store.add(commands)
     cli_serve.add(commands)
     cli_probe.add(commands)
+    cli_report.add(commands)
     return parser
 
 

@@ -37,7 +37,7 @@ class Pairs:
     gap: np.ndarray
     p: np.ndarray
     adjusted: np.ndarray  # by Holm over all pairs of the family
-    smallest_p: np.ndarray  # that each pair's test could reach, not adjusted
+    smallest_p: float  # that the test could reach for a pair of which all groups differ, not adjusted
 
     @property
     def n(self) -> int:
@@ -45,9 +45,14 @@ class Pairs:
         return len(self.gap) * (len(self.gap) - 1) // 2
 
     @property
-    def smallest_adjusted(self) -> np.ndarray:
-        """Adjusted p that a pair reaches at best, as the family's clearest; from .05 on nothing can be found."""
-        return np.minimum(1, self.n * self.smallest_p)
+    def smallest_adjusted(self) -> float:
+        """Adjusted p that a pair reaches at best, as the family's clearest."""
+        return min(1.0, self.n * self.smallest_p)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the test can tell any pair apart at all."""
+        return self.n > 0 and self.smallest_adjusted < LEVEL
 
 
 # --- tests of two models
@@ -66,7 +71,7 @@ def wilcoxon(a, b) -> Test:
     if n == 0:
         return Test(1.0, 0, 1.0)
     ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
-    return Test(float(_sign_flips(ranks[None])[0]), n, _smallest(n))
+    return Test(float(_sign_flips(ranks[None])[0]), n, smallest_p(n))
 
 
 def wilcoxon_pooled(a, b) -> Test:
@@ -131,7 +136,7 @@ def by_group(a_right, b_right, groups, weights=None, seed: int = 0) -> Test:
     """
     sums = group_sums((np.asarray(a_right, float) - np.asarray(b_right, float)) * _weights(weights, groups), groups)
     n = int(_counts(sums))
-    return Test(float(_sign_flips(sums[None], seed)[0]), n, _smallest(n))
+    return Test(float(_sign_flips(sums[None], seed)[0]), n, smallest_p(n))
 
 
 def holm(p_values) -> np.ndarray:
@@ -159,10 +164,10 @@ def pairs(right, groups, weights=None, seed: int = 0) -> Pairs:
     difference = sums[i] - sums[j]
     gap = (right @ weights)[:, None] - (right @ weights)
     p = _sign_flips(difference, seed) if len(i) else np.zeros(0)
-    return from_p(gap / weights.sum(), p, np.array([_smallest(int(n)) for n in _counts(difference)]))
+    return from_p(gap / weights.sum(), p, smallest_p(sums.shape[1]))
 
 
-def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: np.ndarray) -> Pairs:
+def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: float) -> Pairs:
     """`Pairs` from the p of each pair, in the order of ``numpy.triu_indices(models, 1)``, whatever test gave them."""
     i, j = np.triu_indices(len(gap), 1)
 
@@ -171,7 +176,7 @@ def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: np.ndarray) -> Pairs:
         out[i, j] = out[j, i] = values
         return out
 
-    return Pairs(gap, square(p), square(holm(p)), square(smallest_p))
+    return Pairs(gap, square(p), square(holm(p)), smallest_p)
 
 
 def tiers(scores, adjusted, level: float = LEVEL) -> list[int]:
@@ -207,7 +212,7 @@ def visible_gap(a_right, b_right, groups, weights=None, power: float = 0.8, leve
     difference = (np.asarray(a_right, float) - np.asarray(b_right, float)) * weights / weights.sum()
     sums = group_sums(difference, groups)
     n = len(sums)
-    if n < 2 or _smallest(n) > level:
+    if n < 2 or smallest_p(n) > level:
         return np.inf
     alpha, beta = stats.t.isf(level / 2, n - 1), stats.t.isf(1 - power, n - 1)
     variance, gap = n * sums.var(ddof=1), 0.0
@@ -300,8 +305,8 @@ def group_sums(values: np.ndarray, groups) -> np.ndarray:
     return out
 
 
-def _smallest(n: int) -> float:
-    """p that n values can reach."""
+def smallest_p(n: int) -> float:
+    """That `by_group` or `wilcoxon` can reach where n groups or folds differ."""
     return min(1.0, 2.0 / 2**n if n <= EXACT else 2.0 / (DRAWS + 1))
 
 

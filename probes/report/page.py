@@ -51,8 +51,8 @@ class Page:
     links: list[str]  # of further files
 
 
-def html(page: Page) -> str:
-    """The file's text. Everything that comes from data is escaped."""
+def render(template: str, **values) -> str:
+    """The text of a page. Everything that comes from data is escaped."""
     from importlib import resources
 
     import jinja2
@@ -71,7 +71,7 @@ def html(page: Page) -> str:
     }
     environment.globals |= {"Score": Score, "css": _file(here, "page.css"), "js": _file(here, "page.js"), "mark": MARK,
                             "track": track, "is_score": lambda v: isinstance(v, Score)}  # fmt: skip
-    return environment.get_template("page.html.j2").render(page=page)
+    return environment.get_template(template).render(**values)
 
 
 def _file(here, name: str) -> str:

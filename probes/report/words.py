@@ -41,7 +41,7 @@ def of_ranking(one: Ranking) -> list[str]:
 
 def _beside(one: Ranking) -> str:
     best, others = one.rows[0], one.rows[1:]
-    if not one.reachable:
+    if not one.pairs.reachable:
         return "There are too few groups to tell any two models apart: the order may be chance."
     near = [row.model for row in others if row.tier == 1]
     behind = [row.model for row in others if row.tier > 1]
@@ -78,7 +78,7 @@ def of_family(f: Family) -> str:
     if f.pairs.n == 0:
         return "One model: nothing to compare."
     folds = len(f.rows[0].folds)
-    said = [] if f.reachable else [
+    said = [] if f.pairs.reachable else [
         f"With {f.n_groups} groups and {f.pairs.n} pairs the test cannot reach .05 after Holm: no pair can be told."
     ]  # fmt: skip
     if 1 < folds and 2.0 / 2**folds >= LEVEL:
