@@ -39,7 +39,8 @@ def main() -> None:
     for item in arguments.sets:
         data = datasets.read(item)
         clips = data[:: arguments.every]
-        print(f"{data.name}: {len(clips)} clips, hop {arguments.hop} s: cosine with exact f32 windows (median, 5 %, lowest)")
+        print(f"{data.name}: {len(clips)} clips, hop {arguments.hop} s: cosine with exact f32 windows "
+              "(median, 5 %, lowest)")  # fmt: skip
         _compare(clips, arguments)
 
 
