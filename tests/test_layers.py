@@ -74,7 +74,7 @@ def test_a_room_imports_only_rooms_before_it(path):
 def test_nothing_imports_the_probes_and_heavy_packages_wait_inside_functions(path):
     for name, at_top in _imports(path):
         root = name.split(".")[0]
-        assert root != "probes", f"{path.name} imports {name}"
+        assert root != "probes" or (_room(path) in DOORS and not at_top), f"{path.name} imports {name}"
         heavy_room = path.parent.name == "networks" and path.name != "__init__.py"
         if at_top and root in HEAVY and not heavy_room and path.name != "transformer.py":
             raise AssertionError(f"{path.name} imports {name} at module level: start-up pays for it")
