@@ -15,7 +15,7 @@ from .datasets.folders import sounds
 
 # Cosine, between mean and standard deviation over windows of the shipped model, each standardised over the set, from
 # which two clips are told as alike. On ESC-10, of copies coded as MP3, cut by 0.25 s, cut by 1 s, made 12 dB quieter:
-# 100, 98, 81, 64 % are above it, and 4 of the 79,000 pairs of clips from different sources
+# 100, 98, 81, 64 % are above it, and 4 of the 79,651 pairs of clips from different sources
 # (scripts/measure_near_duplicates.py).
 ALIKE = 0.9
 MOST = 50_000  # clips among which pairs are searched: their number grows with the square
