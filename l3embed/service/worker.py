@@ -28,6 +28,7 @@ from ..spec import FrontEnd, Waveform
 from ..windows import Framing
 
 LENGTHS = struct.Struct(">II")
+NUMBER = struct.Struct(">i")  # between service and nursery: 0 and a socket, or the number of a process
 LARGE_KB = 512 * 1024
 
 
@@ -47,11 +48,45 @@ class Task:
     memory_bytes: int
 
 
+def nursery(control: socket.socket) -> None:
+    """Make children, each for the socket that is sent, and tell what became of them; until nobody asks any more.
+
+    What decoding takes is loaded here, once: a child is there in milliseconds, and shares the memory of it.
+    """
+    import ffmpeg  # noqa: F401
+    import soundfile  # noqa: F401
+    import soxr  # noqa: F401
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+        if not asked:
+            return
+        (pid,) = NUMBER.unpack(asked)
+        if descriptors:
+            control.sendall(NUMBER.pack(_child(control, descriptors[0])))
+        else:
+            _, status = os.waitpid(pid, 0)
+            control.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _child(control: socket.socket, descriptor: int) -> int:
+    pid = os.fork()
+    if pid:
+        os.close(descriptor)
+        return pid
+    try:
+        control.close()
+        main(socket.socket(fileno=descriptor))
+    except (EOFError, OSError):  # the service is gone
+        pass
+    finally:
+        os._exit(0)
+
+
 def main(link: socket.socket) -> None:
     """Do what comes until nobody is there any more."""
     os.setsid()  # its ffmpeg can be ended with it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with link:
         while received := _receive(link):
             task, file = received
