@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from services import ask, embed, form, metric, running
+from serving import ask, embed, form, metric, running
 from test_service_load import samples
 
 from l3embed.service.problems import REASONS

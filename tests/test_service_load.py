@@ -16,7 +16,7 @@ import pytest
 from conftest import tone, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from services import ask, embed, eventually, form, metric, problem, process, running
+from serving import ask, embed, eventually, form, metric, problem, process, running
 
 from l3embed.embed import EmbeddingModel, Job
 from l3embed.engine import Batch, PlaceholderEngine, run

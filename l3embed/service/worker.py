@@ -29,6 +29,7 @@ from ..windows import Framing
 
 LENGTHS = struct.Struct(">II")
 NUMBER = struct.Struct(">i")  # between service and nursery: 0 and a socket, or the number of a process
+HIGHEST_HZ = 1e9  # that is said of samples; what is allowed is less (Limits)
 LARGE_KB = 512 * 1024
 
 
@@ -166,9 +167,9 @@ def messages(task: Task, file) -> Iterator[tuple[dict, np.ndarray | None]]:
         yield _failed("bad_setting", error), None
     except MemoryError:
         yield {"end": "too_costly", "detail": "needs more memory to be decoded than is allowed"}, None
-    except Exception as error:  # nobody foresaw it: it is for the log
+    except Exception as error:  # nobody foresaw it: whatever it is, it is this recording's; the log has more
         traceback.print_exception(error)
-        yield {"end": "internal", "detail": ""}, None
+        yield {"end": "bad_audio", "detail": "cannot be decoded"}, None
 
 
 def _failed(why: str, error: Exception) -> dict:
@@ -204,4 +205,6 @@ def _json(file) -> tuple[np.ndarray, float]:
         array = np.asarray(samples)
     if array is None or array.dtype.kind not in "iuf":
         raise AudioError("has samples that are not a list of numbers, or a list of such lists, all of one length")
-    return array.astype(np.float64), rate_hz
+    if not isinstance(rate_hz, int | float) or isinstance(rate_hz, bool) or not 0 < rate_hz <= HIGHEST_HZ:
+        raise UsageError("sample_rate must be a number of Hz, more than 0")
+    return array.astype(np.float64), float(rate_hz)
