@@ -85,7 +85,7 @@ def test_a_long_recording_is_shown_in_bounded_memory(visiting, tmp_path):
         long = write(tmp_path / "long.wav", np.tile(tone(10, 8000), 22), 8000)
         visit.open().drop("body", long)
         visit.embedded()
-        assert "220 s · 2196 windows of 384 numbers · every 0.1 s" == visit.page.locator("#track-a .facts").inner_text()
+        assert "3:40 · 2196 windows of 384 numbers · every 0.1 s" == visit.page.locator("#track-a .facts").inner_text()
         kept = visit.page.locator("#track-a .square").get_attribute("aria-label")
         assert int(re.search(r"(\d+) by", kept)[1]) <= 384
         visit.drawn()
@@ -249,30 +249,23 @@ def test_a_stream_that_breaks_is_an_error(visiting, sounds):
         assert visit.page.locator("#track-a [data-do=download]").is_disabled()
 
 
-def test_a_key_is_asked_for_only_where_one_is_needed(visiting, sounds):
-    with visiting(expect=REFUSED) as visit:
-
-        def guarded(route):
-            if route.request.headers.get("authorization") == "Bearer right":
-                route.continue_()
-            else:
-                route.fulfill(status=401, json={"detail": "the API key is missing or wrong"})
-
-        visit.page.goto(visit.address)
-        visit.page.locator("#model:enabled").wait_for()
-        assert not visit.page.locator("#key-form").is_visible()
-        visit.page.route("**/v1/**", guarded)
+def test_a_key_is_asked_for_only_where_one_is_needed(visiting, browser, sounds, tmp_path):  # noqa: F811
+    with visiting() as visit:
+        assert not visit.open().page.locator("#key-form").is_visible()
+    (tmp_path / "keys").write_text("the-right-key-of-some-length\n")
+    with process("--api-key-file", str(tmp_path / "keys")) as service:
+        visit = Visit(browser, service.url)
         visit.page.goto(visit.address)
         key = visit.page.get_by_label("API key")
-        key.wait_for()
-        key.fill("wrong")
-        key.press("Enter")
-        visit.page.get_by_text("The API key is missing or wrong.").wait_for()
-        key.fill("right")
-        key.press("Enter")
+        for tried in ("wrong", "the-right-key-of-some-length"):
+            key.fill(tried)
+            key.press("Enter")
+            if tried == "wrong":
+                visit.page.locator("#key-error").get_by_text(re.compile(r"^[A-Z].*key.*\.$")).wait_for()
         key.wait_for(state="hidden")
         visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
+        visit.close(expect=REFUSED)
 
 
 # --- who can use it

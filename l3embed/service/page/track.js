@@ -231,7 +231,7 @@ export class Track {
   }
 
   describe() {
-    const facts = [this.seconds && `${this.seconds.toFixed(this.seconds < 100 ? 2 : 0)} s`];
+    const facts = [this.seconds && (this.seconds < 100 ? `${this.seconds.toFixed(2)} s` : clock(this.seconds, 0))];
     if (this.collected) {
       facts.push(`${this.collected.count} windows of ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
     }
@@ -248,6 +248,7 @@ export class Track {
     progress.setAttribute("aria-label", `Embedding ${this.name ?? ""}`);
     if (share > 0) progress.value = Math.min(1, share);
     else progress.removeAttribute("value");
+    this.part("facts").hidden = text !== null;
     this.host.setAttribute("aria-busy", String(text !== null));
   }
 
