@@ -100,6 +100,17 @@ def memory_mb(pid: int) -> dict[str, float]:
     return {"rss": total["Rss"], "pss": total["Pss"]}
 
 
+def handles(pid: int) -> dict[str, int]:
+    """How many processes, threads and open files a process and its children have."""
+    total = {"processes": 0, "threads": 0, "files": 0}
+    for one in family(pid):
+        with contextlib.suppress(OSError):
+            total["files"] += len(os.listdir(f"/proc/{one}/fd"))
+            total["threads"] += len(os.listdir(f"/proc/{one}/task"))
+            total["processes"] += 1
+    return total
+
+
 class Watch(threading.Thread):
     """Looks at a service's memory now and then: `peak` so far, and `course` of (seconds, MB of pss)."""
 
