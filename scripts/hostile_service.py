@@ -264,6 +264,16 @@ def settled(pid: int) -> dict[str, float]:
     return {"MB": serving.memory_mb(pid)["pss"], **serving.handles(pid)}
 
 
+def one_pass(run: Run, cases: list[Case], pid: int) -> dict[str, float]:
+    """Send all cases; what the service holds afterwards."""
+    started = time.monotonic()
+    asyncio.run(run.all(cases))
+    took_s, held = time.monotonic() - started, settled(pid)
+    holds = ", ".join(f"{value:.0f} {name}" for name, value in held.items())
+    print(f"{len(cases)} cases in {took_s:.0f} s; then {holds}", flush=True)
+    return held
+
+
 def hostile(cases_of, passes: int, at_once: int, scratch: Path, keep: Path | None = None) -> Iterator[str]:
     """Run a corpus, made by `cases_of(canary, port)`; yields what is wrong, a line each, and prints what was."""
     temporary = scratch / "tmp"
@@ -273,19 +283,10 @@ def hostile(cases_of, passes: int, at_once: int, scratch: Path, keep: Path | Non
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with Bait(scratch / "canary.wav") as bait, serving.running(log, *options, env=environment) as (address, process):
         port = int(address.rpartition(":")[2])
-        cases, run, held = cases_of(bait.path, bait.port), Run(port, at_once, keep), []
-        fine = good(port)
+        run, fine = Run(port, at_once, keep), good(port)
+        cases = cases_of(bait.path, bait.port)
         cases = [x for i, case in enumerate(cases) for x in ((case, fine) if i % BETWEEN == 0 else (case,))]
-        for i in range(passes):
-            started = time.monotonic()
-            asyncio.run(run.all(cases))
-            took_s = time.monotonic() - started
-            held.append(settled(process.pid))
-            holds = ", ".join(f"{value:.0f} {name}" for name, value in held[-1].items())
-            print(f"pass {i + 1}: {len(cases)} cases in {took_s:.0f} s; {holds}", flush=True)
-            if process.poll() is not None:
-                yield f"the service ended with {process.returncode}"
-                return
+        held = [one_pass(run, cases, process.pid) for _ in range(passes)]
         print(f"answers: {dict(run.outcomes)}; slowest {run.slowest[0]:.1f} s: {run.slowest[1]}")
         print(f"decoders that died: {Counter(run.died)}")
         yield from run.bad
