@@ -129,10 +129,10 @@ def test_clicks_and_keys_seek_and_all_cursors_follow(visiting, sounds):
             assert at() == pytest.approx(expected, abs=0.02), key
         timeline.press("Home")
         timeline.press("Space")
-        page.get_by_role("button", name="Pause").wait_for()
+        page.get_by_role("button", name="Pause A").wait_for()
         page.wait_for_timeout(400)
         timeline.press("Space")
-        page.get_by_role("button", name="Play", exact=True).wait_for()
+        page.get_by_role("button", name="Play A").wait_for()
         assert 0.1 < at() < 3.9
         square = page.locator("#track-a .square").bounding_box()
         page.locator("#track-a .square").click(position={"x": square["width"] * 20.5 / 36, "y": 5})
@@ -162,7 +162,7 @@ def test_the_best_match_is_where_both_recordings_hold_the_same(visiting, sounds)
         at = a[np.argmin(abs(times - a_s))] @ b[np.argmin(abs(times - b_s))]
         assert told == pytest.approx(at, abs=1e-3)
         first.get_by_role("button", name="Play B").click()
-        page.get_by_role("button", name="Pause").wait_for()
+        page.get_by_role("button", name="Pause B").wait_for()
         cross = page.locator("#cross .square")
         cross.press("ArrowDown")
         cross.press("ArrowRight")
@@ -190,13 +190,18 @@ def test_the_download_is_what_the_local_model_computes(visiting, sounds, tmp_pat
         np.testing.assert_array_equal(got["timestamps"], timestamps)
 
 
-def test_the_microphone_is_recorded_as_it_is(visiting):
+def test_the_microphone_is_recorded_as_it_is(visiting, sounds):
     with visiting(permissions=["microphone"]) as visit:
         page = visit.open().page
         page.get_by_role("button", name="Record A").click()
         page.locator("#intake-a .recording").get_by_text(re.compile(r"^0:0[1-9]")).wait_for()
         page.get_by_role("button", name="Stop recording").click()
         visit.embedded()
+        page.get_by_role("button", name="Record B").click()
+        page.locator("#intake-b .recording").wait_for()
+        visit.drop("body", sounds / "low_high.wav")  # in place of what is being recorded
+        visit.embedded("b")
+        assert page.locator("#track-b [data-name]").inner_text() == "low_high.wav"
         assert re.match(r"recording .*\.wav", page.locator("#track-a [data-name]").inner_text())
         seconds = float(page.locator("#track-a .facts").inner_text().split()[0])
         assert 1 <= seconds < 10

@@ -22,6 +22,10 @@ export class Track {
     this.button = (name) => host.querySelector(`[data-do="${name}"]`);
     this.canvas = (name) => host.querySelector(`[data-panel="${name}"] canvas`);
     host.querySelector(".letter").textContent = letter;
+    for (const name of ["play", "download", "remove", "cancel", "again"]) {
+      const button = this.button(name);
+      button.setAttribute("aria-label", `${button.textContent.trim()} ${letter}`);
+    }
     this.timeline = host.querySelector(".timeline");
     this.part("self").setAttribute("aria-label", `Self-similarity of ${letter}`);
     this.matrix = new Matrix(this.part("self"), {
@@ -344,7 +348,9 @@ export class Track {
     this.timeline.setAttribute("aria-valuenow", audio.currentTime.toFixed(2));
     this.timeline.setAttribute("aria-valuetext", `${audio.currentTime.toFixed(1)} of ${this.seconds.toFixed(1)} seconds`);
     this.button("play").classList.toggle("playing", !audio.paused);
-    this.button("play").querySelector("[data-text]").textContent = audio.paused ? "Play" : "Pause";
+    const does = audio.paused ? "Play" : "Pause";
+    this.button("play").querySelector("[data-text]").textContent = does;
+    this.button("play").setAttribute("aria-label", `${does} ${this.letter}`);
     this.page.moved?.(this);
     if (!audio.paused) this.frame = requestAnimationFrame(() => this.follow());
   }
