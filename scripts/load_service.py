@@ -1,7 +1,7 @@
 """A service under load: 64 clients on this machine, every answer compared with the local model.
 
     python scripts/load_service.py [FOLDER] [--clients 64] [--seconds 120] [--batching on,off] [--sigterm]
-                                   [--kill-every S] [--clips 600] [--seed 0] [--serve OPTION...]
+                                   [--kill-every S] [--clips 600] [--lengths 0.3 30] [--seed 0] [--serve OPTION...]
 
 Clips of 0.3 to 30 s (evenly on a logarithmic scale; a third each WAV, FLAC and Ogg Vorbis) are cut from the recordings
 of FOLDER, or made. The same run measures `l3embed extract` on those files, then starts `l3embed serve`, and has each
@@ -209,6 +209,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--lengths", type=float, nargs=2, default=(0.3, 30.0), help="of clips, in seconds")
     parser.add_argument("--batching", default="on", help="on, off, or on,off")
     parser.add_argument("--sigterm", action="store_true")
     parser.add_argument("--kill-every", type=float, metavar="S")
@@ -220,7 +221,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         sounds = Path(scratch) / "sounds"
         sounds.mkdir()
-        made = make_clips(sounds, arguments.folder, arguments.clips, arguments.seed)
+        made = make_clips(sounds, arguments.folder, arguments.clips, arguments.lengths, arguments.seed)
         rate, whole = extract(sounds, Path(scratch) / "embeddings")
         print(f"{len(made)} clips, {sum(s for _, s in made):.0f} s; extract: {rate:.0f} s of sound per second "
               f"({whole:.0f} with start-up)", flush=True)  # fmt: skip
