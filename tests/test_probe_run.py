@@ -339,8 +339,8 @@ def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path
                  settings.store, "-o", str(tmp_path / "run"), "--no-report", "--draws", "2"]  # fmt: skip
     assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "-q"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["data", "protocol", "shots", "model", "pooling", "linear", "knn"]
-    shown = {(line.split()[2], name): value for line in lines[1:3]
+    assert lines[0].split() == ["data", "metric", "protocol", "shots", "model", "pooling", "linear", "knn"]
+    shown = {(line.split()[3], name): value for line in lines[1:3]
              for name, value in zip(["linear", "knn"], line.split()[-2:], strict=True)}  # fmt: skip
     for job in (job for job in whole.jobs if job["model"] == "log-mel" and job["shots"]):
         right = results.read_predictions(whole.folder, job).right.mean()
