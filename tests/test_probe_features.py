@@ -123,6 +123,7 @@ def test_a_store_that_is_none_is_left_alone(system, data, tmp_path):
         _features(system, data, tmp_path / "store")
 
 
+@pytest.mark.filterwarnings("ignore:.*all samples are zero")
 def test_segments_are_embedded_as_the_sound_between_their_ends(system, tmp_path):
     """One of them is silent, which is noted."""
     long = np.concatenate([sound(hz, i, 1.5) for i, hz in enumerate((300, 900, 2700))])
