@@ -322,6 +322,7 @@ def test_settings_that_are_wrong_are_named(tmp_path, text, message):
         (["--models", "log-mel,log-mel"], "model 'log-mel' is named twice"),
         (["--models", "openl3-image-mel256-music-8192"], "pictures"),
         (["--demo"], "--demo brings its own data"),
+        (["--protocol", "esc2015", "--shots", "1", "--probes", "oracle"], "unknown probe 'oracle'"),
         (["nothere.toml"], "nothere.toml: cannot be read"),
     ],
 )
@@ -332,6 +333,18 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, capsys, arguments, mes
     code = cli.main(["probe", *given, "--data", f"t={folder}", *models, "-o", out, "--no-report"])
     said = capsys.readouterr().err
     assert code == cli.USAGE and message in said and "Traceback" not in said and not (tmp_path / "run").exists()
+
+
+def test_a_protocol_brings_its_own_probe_along(settings):
+    asked = replace(settings, protocols=("nested", "esc2015"), probes=("linear", "knn"), shots=(2,))
+    found, refused = config.combinations(asked)
+    assert found == [("nested", "linear", None), ("nested", "linear", 2), ("nested", "knn", None),
+                     ("nested", "knn", 2), ("esc2015", "knn", None)]  # fmt: skip
+    assert len(refused) == 2 and "not with linear" in refused[0] and "few-shot" in refused[1]
+    found, refused = config.combinations(replace(asked, probes=("linear",), shots=()))
+    assert found == [("nested", "linear", None), *(("esc2015", name, None) for name in ("knn", "svm", "forest"))]
+    with pytest.raises(UsageError, match="few-shot draws"):
+        config.combinations(replace(asked, protocols=("esc2015",), full=False))
 
 
 def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path, capsys):
