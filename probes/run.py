@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from l3embed.errors import StoreError, UsageError
+from l3embed.errors import DataError, StoreError, UsageError
 
 from . import about, contents, datasets, extraction, jobs, models, results
 from .about import Loaded
@@ -112,8 +112,24 @@ def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
         names.add(data.name)
         tick = progress.start(f"reading {data.name}", len({clip.path for clip in data.clips}))
         loaded = Loaded(data, contents.contents(data, settings.store_folder, settings.n_jobs, tick))
-        data_check.refuse(data, [found.sha256 for found in loaded.contents])
+        known = zip(data.clips, loaded.contents, strict=True)
+        data_check.refuse_duplicates(data, {clip.id: found.sha256 for clip, found in known})
+        _check_splits(settings, data)
         yield loaded
+
+
+def _check_splits(settings: Settings, data: datasets.DataSet) -> None:
+    """Raises DataError where no protocol can split the set: a label with one clip, too few groups."""
+    from . import protocols
+
+    errors = []
+    for name in settings.protocols:
+        try:
+            protocols.PROTOCOLS[name].plan(data, settings.seed)
+        except DataError as error:  # of one among several, it is its jobs' own failure
+            errors.append(error)
+    if len(errors) == len(settings.protocols):
+        raise errors[0]
 
 
 def _systems(settings: Settings) -> dict[str, System]:

@@ -251,6 +251,16 @@ def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder,
     assert not (tmp_path / "run" / "jobs").exists()
 
 
+def test_a_label_with_one_clip_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
+    rows = [[str(folder / c.id), c.label, c.group, c.fold] for c in datasets.read(folder)]
+    rows[0][1] = "rare"
+    (tmp_path / "set").mkdir()
+    table(tmp_path / "set", rows)
+    with pytest.raises(DataError, match=r"label 'rare' \(clips in all: 1\) is tested and never learned"):
+        run.run(replace(settings, output=str(tmp_path / "run"), data=(f"t={tmp_path / 'set'}",)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_sets_of_one_name_are_refused_and_two_names_are_two_results(folder, settings, tmp_path):
     """The second set has the same names of files, and other sounds."""
     other = make(tmp_path / "other", seed=5)
