@@ -203,8 +203,8 @@ def visible_gap(a_right, b_right, groups, weights=None, power: float = 0.8, leve
     Normal theory of the permutation test (for clips that are groups of their own this is Connor's 1987 formula for
     McNemar's test): with V the variance of the gap that the groups' differences show and G the number of groups, a gap
     d is seen where d = z(1 - level / 2) sqrt(V + d^2 / G) + z(power) sqrt(V); Student's t with G - 1 degrees of freedom
-    stands for the normal z, for small G. In the units of `right` (a share); infinite where the test cannot reach
-    `level` even if every group spoke for the same model.
+    stands for the normal z, for small G. In the units of `right` (a share); infinite where no gap would be seen: where
+    the test cannot reach `level` even if every group spoke for the same model, or hardly can.
     """
     from scipy import stats
 
@@ -215,13 +215,11 @@ def visible_gap(a_right, b_right, groups, weights=None, power: float = 0.8, leve
     if n < 2 or smallest_p(n) > level:
         return np.inf
     alpha, beta = stats.t.isf(level / 2, n - 1), stats.t.isf(1 - power, n - 1)
-    variance, gap = n * sums.var(ddof=1), 0.0
-    for _ in range(200):
-        after = alpha * np.sqrt(variance + gap**2 / n) + beta * np.sqrt(variance)
-        if after == gap:
-            break
-        gap = after
-    return float(gap)
+    left = 1 - alpha**2 / n
+    if left <= 0:
+        return np.inf
+    gap = np.sqrt(n * sums.var(ddof=1)) * (beta + np.sqrt(beta**2 + left * (alpha**2 - beta**2))) / left
+    return float(gap) if gap <= 1 else np.inf
 
 
 # --- intervals

@@ -157,6 +157,8 @@ def test_the_visible_gap_is_connors_and_is_seen_in_four_of_five_draws():
         seen += statistics.by_group(drawn.ravel() + gap, np.zeros(300), groups).p < 0.05
     assert 145 <= seen <= 178  # 160 +- 3 sd
     assert statistics.visible_gap(a, b, np.arange(n) % 5) == np.inf  # five groups never reach .05
+    assert statistics.visible_gap(a, b, np.arange(n) % 6) == np.inf  # six have to agree, all of them
+    assert statistics.visible_gap(a, b, np.arange(n) % 12) < 1
 
 
 def test_bootstrap_pairs_what_one_metric_computes():

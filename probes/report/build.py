@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from l3embed.errors import UsageError
@@ -89,6 +90,7 @@ class Builder:
             found, [(one, content.ranking(found, one), words.of_ranking(one)) for one in self.rankings],
             [self._section(name) for name in found.sets], cost, self._cost_figures(cost, first),
             content.pairs_over_sets([one for one in self.rankings if len(one.sets) > 1]), _models(found),
+            [(name, tables.shown(m["trained_on"], "text")) for name, m in found.models.items() if m.get("trained_on")],
             [{"name": n, **p} for n, p in found.protocols.items()], _probes(found), clips.failed_jobs(found),
             clips.failed_clips(found), _settings(found), [],
         )  # fmt: skip
@@ -177,9 +179,11 @@ class Builder:
 def _card(data: reading.Set) -> list[tuple[str, str, bool]]:
     about, published = data.about, data.about.get("published") or {}
     seconds, n = about.get("seconds"), str(about["n_clips"])
+    largest = max(Counter(clip["label"] for clip in data.clips).values())
     facts_of = [
         ("clips", f"{n} (published: {published['clips']})" if "clips" in published else n, False),
         ("groups", str(about["n_groups"]), False), ("classes", str(len(about["classes"])), False),
+        ("largest class", f"{100 * largest / len(data.clips):.1f} %", False),
         ("sound", f"{seconds / 3600:.2f} h" if seconds else "", False),
         ("splits by", {"none": "groups, made here"}.get(about["rule"], about["rule"]), False),
         ("score", content.METRICS.get("map" if data.multi_label else data.metric, data.metric), False),

@@ -43,6 +43,7 @@ class Page:
     cost_figures: list[str]
     over_sets: Table
     models: Table
+    trained: list[tuple[str, str]]  # model, what it was trained on
     protocols: list[dict]
     probes: Table
     failed_jobs: Table
@@ -67,6 +68,7 @@ def render(template: str, **values) -> str:
         "sortable": tables.sort_value,
         "slug": slug,
         "plain": tables.plain,
+        "counted": words.counted,
         "lowest": lowest,
     }
     environment.globals |= {"Score": Score, "css": _file(here, "page.css"), "js": _file(here, "page.js"), "mark": MARK,
