@@ -10,7 +10,7 @@ from pathlib import Path
 
 from l3embed.errors import UsageError
 
-from .clips import Clip, DataSet, checked, named
+from .clips import Clip, DataSet, checked, named, whole_number
 from .folders import sounds
 
 _SUBMISSION = re.compile(r"(.+)-(\d{8})-([^-]+)")
@@ -55,7 +55,11 @@ def voxforge(folder: str | Path, group: str = "speaker", users: int | str = 0, s
         who = place.name if group == "submission" or anonymous or not found else found[1]
         label = language or folder.resolve().name.lower()
         of_group[label, who] += [Clip(path, label, "", who) for path in _sounds(place)]
-    clips = [clip for key in _drawn(of_group, int(users), int(seed)) for clip in of_group[key]]
+    clips = [
+        clip
+        for key in _drawn(of_group, whole_number(users, "users"), whole_number(seed, "seed"))
+        for clip in of_group[key]
+    ]
     notes = []
     if n_anonymous:
         notes.append(
