@@ -33,6 +33,11 @@ COLOURS = """(canvas) => {
   for (let i = 0; i < data.length; i += 4 * 7) found.add(data.subarray(i, i + 4).join());
   return found.size;
 }"""
+# What reaches beyond the screen, and is not within something that scrolls or cuts.
+TOO_WIDE = """() => [...document.querySelectorAll("body *")].filter((element) => {
+  const cut = element.parentElement.closest("pre, .panel, .axis, .square, .skip") || element.matches(".skip");
+  return element.checkVisibility() && !cut && element.getBoundingClientRect().right > innerWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 80))"""
 # Text whose contrast with its ground is below 4.5 (WCAG 2.2, 1.4.3), with the ratio; disabled controls are exempt.
 FAINT = """() => {
   const rgba = (text) => {

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from conftest import ROOT, tone, write
-from pages import FAINT, NARROW, WIDE, Visit, browser  # noqa: F401
+from pages import FAINT, NARROW, TOO_WIDE, WIDE, Visit, browser  # noqa: F401
 from services import process
 
 pytest.importorskip("fastapi")
@@ -49,7 +49,9 @@ def visiting(browser, address):  # noqa: F811
 @pytest.mark.parametrize(("viewport", "colours"), LOOKS, ids=lambda x: str(x["width"]) if isinstance(x, dict) else x)
 def test_a_dropped_recording_and_a_second_one_are_shown(visiting, sounds, viewport, colours):
     with visiting(viewport, colours) as visit:
-        visit.open().drop("body", sounds / "low_high.wav")
+        visit.open()
+        assert visit.page.evaluate(TOO_WIDE) == visit.page.evaluate(FAINT) == []
+        visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
         visit.drawn()
         visit.drop("body", sounds / "noise_high.wav")
@@ -57,7 +59,7 @@ def test_a_dropped_recording_and_a_second_one_are_shown(visiting, sounds, viewpo
         visit.page.locator("#compare .matches li").first.wait_for()
         visit.drawn("b")
         assert visit.page.locator("#track-a .facts").inner_text() == "4.00 s · 36 windows of 384 numbers · every 0.1 s"
-        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the screen"
+        assert visit.page.evaluate(TOO_WIDE) == []
         ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground))) > 382) == (colours == "light")
         assert visit.page.evaluate(FAINT) == []
@@ -221,6 +223,7 @@ def test_a_bad_file_is_explained_in_a_sentence(visiting, tmp_path):
         sentence = alert.locator("p").inner_text()
         assert "not audio" in sentence and sentence[0].isupper() and sentence.endswith(".")
         assert visit.page.evaluate(FAINT) == []
+        assert visit.page.locator("#status").inner_text() == ""
         visit.page.locator("#track-a [data-do=remove]").click()
         assert visit.page.locator("#intake-a").is_visible()
         empty = tmp_path / "empty.wav"

@@ -116,6 +116,7 @@ export class Track {
     } catch (error) {
       if (job.signal.aborted) return;
       this.fail(error);
+      this.page.say("");
       this.page.failed(error);
     } finally {
       if (this.job === job) {
@@ -222,7 +223,7 @@ export class Track {
     this.follow();
   }
 
-  /** (n + 1) seconds between which each row of the analysis is drawn. */
+  /** (n + 1) seconds between which each row of the analysis is drawn: where its window is the nearest one. */
   edges() {
     const { times, stride } = this.analysis;
     const step = stride * this.hop_s;
