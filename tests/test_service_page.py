@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, tone, write
 from pages import FAINT, NARROW, TOO_WIDE, WIDE, Visit, browser  # noqa: F401
-from services import process
+from serving import process
 
 pytest.importorskip("fastapi")
 PAGE = ROOT / "l3embed" / "service" / "page"
