@@ -1,6 +1,7 @@
 """The page of the service, in a real browser: what is dropped is embedded, shown, played, compared, downloaded."""
 
 import contextlib
+import json
 import re
 
 import numpy as np
@@ -190,6 +191,7 @@ def test_the_download_is_what_the_local_model_computes(visiting, sounds, tmp_pat
     with np.load(tmp_path / "got.npz") as got:
         np.testing.assert_array_equal(got["embedding"], embedding)
         np.testing.assert_array_equal(got["timestamps"], timestamps)
+        assert json.loads(str(got["metadata"]))["source"] == "low_high.wav"
 
 
 def test_the_microphone_is_recorded_as_it_is(visiting, sounds):
