@@ -15,7 +15,7 @@ ARGUMENTS = (
     "--autoplay-policy=no-user-gesture-required"
 ).split()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SENT_S = 20  # how long the page may take for what it does; generous, on a machine with other work
+SENT_S = 60  # how long the page may take for what it does; generous, for slow machines with other work
 
 DROP = """([selector, name, type, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));

@@ -94,6 +94,18 @@ def test_a_long_recording_is_shown_in_bounded_memory(visiting, tmp_path):
         visit.drawn()
 
 
+@pytest.mark.parametrize(("name", "seconds", "scale"), [("short", 0.2, 1), ("silent", 2, 0)])
+def test_odd_sounds_are_shown_with_what_is_odd(visiting, tmp_path, name, seconds, scale):
+    with visiting() as visit:
+        visit.open().drop("body", write(tmp_path / f"{name}.wav", scale * tone(seconds)))
+        visit.embedded()
+        said = {"short": "is shorter than the 0.5 s that the model needs", "silent": "all samples are zero"}[name]
+        visit.page.locator("#track-a .note").get_by_text(said).wait_for()
+        visit.drop("body", tmp_path / f"{name}.wav")
+        visit.embedded("b")
+        visit.page.locator("#compare").wait_for()
+
+
 def test_what_the_browser_cannot_play_is_embedded_all_the_same(visiting, tmp_path):
     with visiting(expect=REFUSED) as visit:
         visit.open().drop("body", write(tmp_path / "a.aiff", tone(3), subtype="PCM_16"), "audio/aiff")

@@ -16,7 +16,7 @@ export class Track {
    *   changed: () => void, removed: () => void, play: (track: Track) => void}} page what the page does for a track
    */
   constructor(host, letter, page) {
-    Object.assign(this, { host, letter, page });
+    Object.assign(this, { host, letter, page, notes: {} });
     host.replaceChildren(document.getElementById("track-template").content.cloneNode(true));
     this.part = (name) => host.querySelector(`[data-${name}]`);
     this.button = (name) => host.querySelector(`[data-do="${name}"]`);
@@ -74,7 +74,8 @@ export class Track {
     this.player?.close();
     this.file = this.player = this.collected = this.analysis = this.picture = null;
     this.host.hidden = true;
-    this.note("");
+    this.note("browser", "");
+    this.note("server", "");
   }
 
   loaded(playable) {
@@ -91,12 +92,12 @@ export class Track {
       const { picture, note } = await pictureOf(file, this.player, signal);
       if (signal.aborted) return;
       this.picture = picture ?? null;
-      this.note(note ?? "");
+      this.note("browser", note ?? "");
       this.host.classList.toggle("without-picture", !picture);
       this.draw();
       if (picture) this.page.changed(this, true);
     } catch (error) {
-      if (!signal.aborted) this.note(error.message);
+      if (!signal.aborted) this.note("browser", error.message);
     }
   }
 
@@ -242,7 +243,7 @@ export class Track {
     }
     this.part("facts").textContent = facts.filter(Boolean).join(" · ");
     const notes = this.end?.notes ?? [];
-    if (notes.length) this.note(`The recording ${notes.join("; ")}.`);
+    this.note("server", notes.length ? `The service remarks: ${notes.join("; ")}.` : "");
   }
 
   work(text, share = null) {
@@ -267,9 +268,12 @@ export class Track {
     this.host.classList.toggle("without-vectors", Boolean(error));
   }
 
-  note(text) {
-    this.part("note").hidden = !text;
-    this.part("note").textContent = text;
+  /** What is odd but no error, as the browser and as the server see it. */
+  note(who, text) {
+    this.notes[who] = text;
+    const said = Object.values(this.notes).filter(Boolean).join(" ");
+    this.part("note").hidden = !said;
+    this.part("note").textContent = said;
   }
 
   async download() {
