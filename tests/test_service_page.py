@@ -94,14 +94,17 @@ def test_a_long_recording_is_shown_in_bounded_memory(visiting, tmp_path):
         visit.drawn()
 
 
-@pytest.mark.parametrize(("name", "seconds", "scale"), [("short", 0.2, 1), ("silent", 2, 0)])
-def test_odd_sounds_are_shown_with_what_is_odd(visiting, tmp_path, name, seconds, scale):
+@pytest.mark.parametrize(
+    ("seconds", "scale", "part", "said"),
+    [(0.2, 1, "facts", "0.20 s · 1 window of 384 numbers"), (2, 0, "note", "all samples are zero")],
+)
+def test_odd_sounds_are_shown_with_what_is_odd(visiting, tmp_path, seconds, scale, part, said):
     with visiting() as visit:
-        visit.open().drop("body", write(tmp_path / f"{name}.wav", scale * tone(seconds)))
+        path = write(tmp_path / "odd.wav", scale * tone(seconds))
+        visit.open().drop("body", path)
         visit.embedded()
-        said = {"short": "is shorter than the 0.5 s that the model needs", "silent": "all samples are zero"}[name]
-        visit.page.locator("#track-a .note").get_by_text(said).wait_for()
-        visit.drop("body", tmp_path / f"{name}.wav")
+        visit.page.locator(f"#track-a .{part}", has_text=said).wait_for()
+        visit.drop("body", path)
         visit.embedded("b")
         visit.page.locator("#compare").wait_for()
 

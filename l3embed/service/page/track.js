@@ -8,6 +8,8 @@ import { Collected } from "./vectors.js";
 
 const NEAR_SILENCE = 10 ** (-50 / 20); // of the loudest sample
 
+const windows = (n) => `${n} ${n === 1 ? "window" : "windows"}`;
+
 export class Track {
   /**
    * @param {HTMLElement} host is filled
@@ -113,7 +115,7 @@ export class Track {
       this.check();
       await this.receive({ ...this.page.settings(), signal: job.signal, waiting: (s) => this.busy(s) });
       this.button("download").disabled = false;
-      this.page.say(`${this.name}: ${this.collected?.count ?? 0} windows embedded.`);
+      this.page.say(`${this.name}: ${windows(this.collected?.count ?? 0)} embedded.`);
     } catch (error) {
       if (job.signal.aborted) return;
       this.fail(error);
@@ -144,7 +146,7 @@ export class Track {
         this.collected.add(record.time_s, record.embedding);
         if (performance.now() - looked < 400) continue;
         looked = performance.now();
-        this.work(`${this.collected.count} windows`, record.time_s / this.seconds);
+        this.work(windows(this.collected.count), record.time_s / this.seconds);
         this.page.changed(this, false);
       } else if (record.n_windows !== undefined) {
         this.end = record;
@@ -239,7 +241,8 @@ export class Track {
   describe() {
     const facts = [this.seconds && (this.seconds < 100 ? `${this.seconds.toFixed(2)} s` : clock(this.seconds, 0))];
     if (this.collected) {
-      facts.push(`${this.collected.count} windows of ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
+      const every = this.collected.count > 1 ? `every ${+this.hop_s.toFixed(4)} s` : "";
+      facts.push(`${windows(this.collected.count)} of ${this.collected.dim} numbers`, every);
     }
     this.part("facts").textContent = facts.filter(Boolean).join(" · ");
     const notes = this.end?.notes ?? [];
