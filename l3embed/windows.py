@@ -47,13 +47,14 @@ def count(n_samples: int, window: int, hop: int, lead: int = 0) -> int:
     return 1 + max(0, math.ceil((n_samples + lead - window) / hop))
 
 
-def times(n: int, hop: int, rate_hz: int, nominal_s: float | None = None) -> np.ndarray:
-    """(n,) float64 seconds, where the windows are.
+def times(n: int, hop: int, rate_hz: int, nominal_s: float | None = None, first: int = 0) -> np.ndarray:
+    """(n,) float64 seconds, where the windows are, of which the first is number `first`.
 
     With `nominal_s`, the hop that was asked for, multiples of it, as OpenL3 writes them: these drift away from the
     windows when hop x rate is no integer.
     """
-    return np.arange(n) * hop / rate_hz if nominal_s is None else np.arange(n) * nominal_s
+    index = np.arange(first, first + n)
+    return index * hop / rate_hz if nominal_s is None else index * nominal_s
 
 
 def nominal(hop_s: float, timestamps: str) -> float | None:
@@ -90,9 +91,9 @@ class Framing:
     def step(self) -> int:
         return self.hop // self.every
 
-    def times(self, n: int, rate_hz: int) -> np.ndarray:
-        """(n,) float64 seconds: time stamps of the windows."""
-        return times(n, self.hop, rate_hz, self.nominal_s)
+    def times(self, n: int, rate_hz: int, first: int = 0) -> np.ndarray:
+        """(n,) float64 seconds: time stamps of n windows from the `first` on."""
+        return times(n, self.hop, rate_hz, self.nominal_s, first)
 
     def count(self, n_samples: int) -> int:
         """How many windows a recording has."""

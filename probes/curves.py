@@ -87,10 +87,10 @@ def compare(curves: list[Curve], groups, folds) -> statistics.Pairs:
     area, n_draws, n_groups = draws.mean(axis=1), draws.shape[1], groups.shape[1]
     gap = area[:, None] - area
     if min(n_draws, n_groups) < 2:
-        return statistics.from_p(gap, np.ones(len(i)), np.ones(len(i)))
+        return statistics.from_p(gap, np.ones(len(i)), 1.0)
     of_draws = (draws[i] - draws[j]).var(axis=1, ddof=1) / n_draws
     of_groups = (groups[i] - groups[j]).var(axis=1, ddof=1) * n_groups
     total = np.maximum(of_draws + of_groups, 1e-30)
     freedom = total**2 / np.maximum(of_draws**2 / (n_draws - 1) + of_groups**2 / (n_groups - 1), 1e-60)
     p = 2 * stats.t.sf(np.abs(gap[i, j]) / np.sqrt(total), np.maximum(freedom, 1))
-    return statistics.from_p(gap, np.where(np.abs(gap[i, j]) < 1e-12, 1.0, p), np.zeros(len(i)))
+    return statistics.from_p(gap, np.where(np.abs(gap[i, j]) < 1e-12, 1.0, p), 0.0)

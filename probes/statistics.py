@@ -37,7 +37,7 @@ class Pairs:
     gap: np.ndarray
     p: np.ndarray
     adjusted: np.ndarray  # by Holm over all pairs of the family
-    smallest_p: np.ndarray  # that each pair's test could reach, not adjusted
+    smallest_p: float  # that the test could reach for a pair of which all groups differ, not adjusted
 
     @property
     def n(self) -> int:
@@ -45,9 +45,14 @@ class Pairs:
         return len(self.gap) * (len(self.gap) - 1) // 2
 
     @property
-    def smallest_adjusted(self) -> np.ndarray:
-        """Adjusted p that a pair reaches at best, as the family's clearest; from .05 on nothing can be found."""
-        return np.minimum(1, self.n * self.smallest_p)
+    def smallest_adjusted(self) -> float:
+        """Adjusted p that a pair reaches at best, as the family's clearest."""
+        return min(1.0, self.n * self.smallest_p)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the test can tell any pair apart at all."""
+        return self.n > 0 and self.smallest_adjusted < LEVEL
 
 
 # --- tests of two models
@@ -66,7 +71,7 @@ def wilcoxon(a, b) -> Test:
     if n == 0:
         return Test(1.0, 0, 1.0)
     ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
-    return Test(float(_sign_flips(ranks[None])[0]), n, _smallest(n))
+    return Test(float(_sign_flips(ranks[None])[0]), n, smallest_p(n))
 
 
 def wilcoxon_pooled(a, b) -> Test:
@@ -131,7 +136,7 @@ def by_group(a_right, b_right, groups, weights=None, seed: int = 0) -> Test:
     """
     sums = group_sums((np.asarray(a_right, float) - np.asarray(b_right, float)) * _weights(weights, groups), groups)
     n = int(_counts(sums))
-    return Test(float(_sign_flips(sums[None], seed)[0]), n, _smallest(n))
+    return Test(float(_sign_flips(sums[None], seed)[0]), n, smallest_p(n))
 
 
 def holm(p_values) -> np.ndarray:
@@ -159,10 +164,10 @@ def pairs(right, groups, weights=None, seed: int = 0) -> Pairs:
     difference = sums[i] - sums[j]
     gap = (right @ weights)[:, None] - (right @ weights)
     p = _sign_flips(difference, seed) if len(i) else np.zeros(0)
-    return from_p(gap / weights.sum(), p, np.array([_smallest(int(n)) for n in _counts(difference)]))
+    return from_p(gap / weights.sum(), p, smallest_p(sums.shape[1]))
 
 
-def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: np.ndarray) -> Pairs:
+def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: float) -> Pairs:
     """`Pairs` from the p of each pair, in the order of ``numpy.triu_indices(models, 1)``, whatever test gave them."""
     i, j = np.triu_indices(len(gap), 1)
 
@@ -171,7 +176,7 @@ def from_p(gap: np.ndarray, p: np.ndarray, smallest_p: np.ndarray) -> Pairs:
         out[i, j] = out[j, i] = values
         return out
 
-    return Pairs(gap, square(p), square(holm(p)), square(smallest_p))
+    return Pairs(gap, square(p), square(holm(p)), smallest_p)
 
 
 def tiers(scores, adjusted, level: float = LEVEL) -> list[int]:
@@ -198,8 +203,8 @@ def visible_gap(a_right, b_right, groups, weights=None, power: float = 0.8, leve
     Normal theory of the permutation test (for clips that are groups of their own this is Connor's 1987 formula for
     McNemar's test): with V the variance of the gap that the groups' differences show and G the number of groups, a gap
     d is seen where d = z(1 - level / 2) sqrt(V + d^2 / G) + z(power) sqrt(V); Student's t with G - 1 degrees of freedom
-    stands for the normal z, for small G. In the units of `right` (a share); infinite where the test cannot reach
-    `level` even if every group spoke for the same model.
+    stands for the normal z, for small G. In the units of `right` (a share); infinite where no gap would be seen: where
+    the test cannot reach `level` even if every group spoke for the same model, or hardly can.
     """
     from scipy import stats
 
@@ -207,16 +212,14 @@ def visible_gap(a_right, b_right, groups, weights=None, power: float = 0.8, leve
     difference = (np.asarray(a_right, float) - np.asarray(b_right, float)) * weights / weights.sum()
     sums = group_sums(difference, groups)
     n = len(sums)
-    if n < 2 or _smallest(n) > level:
+    if n < 2 or smallest_p(n) > level:
         return np.inf
     alpha, beta = stats.t.isf(level / 2, n - 1), stats.t.isf(1 - power, n - 1)
-    variance, gap = n * sums.var(ddof=1), 0.0
-    for _ in range(200):
-        after = alpha * np.sqrt(variance + gap**2 / n) + beta * np.sqrt(variance)
-        if after == gap:
-            break
-        gap = after
-    return float(gap)
+    left = 1 - alpha**2 / n
+    if left <= 0:
+        return np.inf
+    gap = np.sqrt(n * sums.var(ddof=1)) * (beta + np.sqrt(beta**2 + left * (alpha**2 - beta**2))) / left
+    return float(gap) if gap <= 1 else np.inf
 
 
 # --- intervals
@@ -300,8 +303,8 @@ def group_sums(values: np.ndarray, groups) -> np.ndarray:
     return out
 
 
-def _smallest(n: int) -> float:
-    """p that n values can reach."""
+def smallest_p(n: int) -> float:
+    """That `by_group` or `wilcoxon` can reach where n groups or folds differ."""
     return min(1.0, 2.0 / 2**n if n <= EXACT else 2.0 / (DRAWS + 1))
 
 

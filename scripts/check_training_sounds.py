@@ -1,10 +1,11 @@
 """Look for recordings of test sets among the sounds that a model is trained on.
 
-    python scripts/check_training_sounds.py --test data/esc10 --training data/debian data/pretraining [--least 20]
+    python scripts/check_training_sounds.py --test data/esc10 data/language --training data/debian data/pretraining
 
-Prints the training files that share at least so many landmarks, at one time offset, with a test file: pairs of
-neighbouring spectral peaks (after Wang 2003, "An industrial-strength audio search algorithm"), which survive coding,
-noise, cutting and level, but not a change of speed. Files that only sound alike stay around or below 14 here.
+Prints the training files that share at least so many landmarks, at one time offset, with a file of one of the test
+sets: pairs of neighbouring spectral peaks (after Wang 2003, "An industrial-strength audio search algorithm"), which
+survive coding, noise, cutting and level, but not a change of speed. Each set is searched by itself; at the end stands
+the highest count below `--least` in each, which says how far files that only sound alike come.
 """
 
 import argparse
@@ -52,9 +53,8 @@ class TestFiles:
         order = np.argsort(marks, kind="stable")
         self.marks, self.starts, self.file = marks[order], starts[order], file[order]
 
-    def match(self, sound: np.ndarray) -> tuple[int, Path | None]:
-        """How many landmarks the best test file shares with a sound at one offset, and which file that is."""
-        marks, starts = landmarks(sound)
+    def match(self, marks: np.ndarray, starts: np.ndarray) -> tuple[int, Path | None]:
+        """How many landmarks the best test file shares with a sound's at one offset, and which file that is."""
         first, last = (np.searchsorted(self.marks, marks, side) for side in ("left", "right"))
         kept = (last > first) & (last - first < COMMON)
         if not kept.any():
@@ -82,22 +82,26 @@ def sounds(folders: list[Path]) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--test", type=Path, nargs="+", required=True, help="folders of the test set")
+    parser.add_argument("--test", type=Path, nargs="+", required=True, help="folders, each a test set")
     parser.add_argument("--training", type=Path, nargs="+", required=True, help="folders of training sounds")
     parser.add_argument("--least", type=int, default=20, help="landmarks to be told (default: 20)")
     arguments = parser.parse_args()
-    test, n_read, highest = TestFiles(sounds(arguments.test)), 0, 0
+    tests = [TestFiles(sounds([folder])) for folder in arguments.test]
+    n_read, highest = 0, [0] * len(tests)
     for path in tqdm(sounds(arguments.training), "training files"):
         try:
-            n, of = test.match(read(path))
+            marks = landmarks(read(path))
         except AudioError:
             continue
         n_read += 1
-        if n >= arguments.least:
-            print(f"{n} landmarks: {path} | {of}", flush=True)
-        else:
-            highest = max(highest, n)
-    print(f"{n_read} training files read; at most {highest} landmarks in the others")
+        for i, test in enumerate(tests):
+            n, of = test.match(*marks)
+            if n >= arguments.least:
+                print(f"{n} landmarks: {path} | {of}", flush=True)
+            else:
+                highest[i] = max(highest[i], n)
+    for folder, n in zip(arguments.test, highest, strict=True):
+        print(f"{folder}: {n_read} training files read; at most {n} landmarks in the others")
 
 
 if __name__ == "__main__":

@@ -133,3 +133,48 @@ def write_torch(path: Path, state: dict, nested: str = "", extra: bytes = b"", l
         data = stream.getvalue()
     path.write_bytes(data)
     return path
+
+
+# --- Torch7's objects, one after the other; numbers are handed out in the order in which tables and objects begin
+
+
+class Torch7:
+    """A file as torch.save writes it (binary, 64 bits)."""
+
+    def __init__(self):
+        self.numbers = itertools.count(1)
+
+    def text(self, text: str) -> bytes:
+        return struct.pack("<i", len(text)) + text.encode()
+
+    def value(self, value) -> bytes:
+        if isinstance(value, dict):
+            number = next(self.numbers)
+            items = b"".join(self.value(part) for item in value.items() for part in item)
+            return struct.pack("<iii", 3, number, len(value)) + items
+        if isinstance(value, np.ndarray):
+            return self.tensor(value)
+        if isinstance(value, tuple):  # (class, table)
+            head = self.head(value[0])
+            return head + self.value(value[1])
+        if isinstance(value, bool):
+            return struct.pack("<ii", 5, value)
+        if isinstance(value, str):
+            return struct.pack("<i", 2) + self.text(value)
+        return struct.pack("<i", 0) if value is None else struct.pack("<id", 1, value)
+
+    def head(self, name: str) -> bytes:
+        return struct.pack("<ii", 4, next(self.numbers)) + self.text("V 1") + self.text(name)
+
+    def tensor(self, array: np.ndarray) -> bytes:
+        """A view that begins at the second number of its storage."""
+        sizes = [*array.shape, *(s // array.itemsize for s in array.strides)]
+        about = struct.pack(f"<i{len(sizes)}qq", array.ndim, *sizes, 2)
+        head = self.head("torch.CudaTensor")
+        storage = self.head("torch.CudaStorage") + struct.pack("<q", array.size + 1)
+        return head + about + storage + bytes(4) + array.astype("<f4").tobytes()
+
+
+def write_t7(path: Path, network) -> Path:
+    path.write_bytes(Torch7().value(network))
+    return path

@@ -102,9 +102,9 @@ def test_pairs_are_by_group_for_each_pair_and_holm_over_all():
     np.testing.assert_allclose(found.p[i, j], [test.p for test in alone])
     np.testing.assert_allclose(found.adjusted[j, i], statistics.holm([test.p for test in alone]))
     np.testing.assert_allclose(found.gap[1, 3], np.average(right[1] * 1.0 - right[3], weights=weights))
-    assert found.n == 6 and found.smallest_adjusted[0, 1] == 6 * alone[0].smallest_p
+    assert found.n == 6 and found.smallest_adjusted == pytest.approx(6 * 2 / 10_000) and found.reachable
     few = statistics.pairs(right[:, :20], groups[:20])  # 5 groups: 2 / 32 even before Holm
-    assert (few.smallest_adjusted > 0.05).all()
+    assert few.smallest_adjusted == pytest.approx(6 * 2 / 32) and not few.reachable
     assert statistics.pairs(right[:1], groups).n == 0
 
 
@@ -157,6 +157,8 @@ def test_the_visible_gap_is_connors_and_is_seen_in_four_of_five_draws():
         seen += statistics.by_group(drawn.ravel() + gap, np.zeros(300), groups).p < 0.05
     assert 145 <= seen <= 178  # 160 +- 3 sd
     assert statistics.visible_gap(a, b, np.arange(n) % 5) == np.inf  # five groups never reach .05
+    assert statistics.visible_gap(a, b, np.arange(n) % 6) == np.inf  # six have to agree, all of them
+    assert statistics.visible_gap(a, b, np.arange(n) % 12) < 1
 
 
 def test_bootstrap_pairs_what_one_metric_computes():

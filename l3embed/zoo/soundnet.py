@@ -21,9 +21,10 @@ log = logging.getLogger("l3embed")
 LICENCE = "MIT (code and weights)"
 RATE_HZ = 22_050
 REMARKS = (
-    "sound8.npy (eborboihuc/SoundNet-tensorflow), sound8.pth (smallflyingpig/SoundNet_Pytorch), or the .h5 of a Keras "
-    "port: put it there by hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, "
-    "but its batch normalisation was never converted."
+    "sound8.npy (eborboihuc/SoundNet-tensorflow; the Python package soundnet 0.1.2 holds it), sound8.pth "
+    "(smallflyingpig/SoundNet_Pytorch), its authors' soundnet8_final.t7, or the .h5 of a Keras port: put it there by "
+    "hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, but its batch "
+    "normalisation was never converted."
 )
 # layer -> (numbers, samples from one step to the next or 0 for the mean over time, what it is)
 LAYERS = {
@@ -34,6 +35,7 @@ LAYERS = {
     "scenes": (401, 0, "probabilities of Places2's classes"),
 }
 HEADS = {"objects": "conv8", "scenes": "conv8_2"}
+MODULES = (1, 5, 9, 12, 15, 19, 22)  # of Torch7's network: its convolutions, each before its batch normalisation
 WHOLE = 41 * 32_768  # samples, 60.9 s
 SHORTEST = 10 * RATE_HZ
 
@@ -62,13 +64,28 @@ def arrays(tensors: Mapping[str, np.ndarray], model: Model) -> list[np.ndarray]:
     """From any of the ports' files. Raises ValueError for one of another network."""
     layer = model.network.output.partition("-")[0]
     n = 5 if layer in ("conv5", "pool5") else 7
+    if "1.weight" in tensors:
+        return _from_torch7(tensors, n, layer)
     if "conv1/weights" in tensors:
         return _from_dictionary(tensors, n, HEADS.get(layer))
     if "conv1.0.weight" in tensors or "conv1.weight" in tensors:
         return _from_state(tensors, n, HEADS.get(layer))
     if any("conv1d" in name for name in tensors):
         return _from_keras(tensors, n, HEADS.get(layer))
-    raise ValueError("it holds neither conv1/weights nor conv1.weight nor a layer conv1d: of another model?")
+    raise ValueError("it holds neither conv1/weights nor conv1.weight, 1.weight or a layer conv1d: of another model?")
+
+
+def _from_torch7(tensors: Mapping, n: int, layer: str) -> list[np.ndarray]:
+    """Its authors' own soundnet8_final.t7: modules by number, in the last of which both heads lie side by side."""
+    layers = [(kind, str(at + i)) for at in MODULES[:n] for i, kind in enumerate(("conv+bias", "norm"))]
+    if layer in HEADS:
+        dim = LAYERS[layer][0]
+        fitting = [name for name in ("25.1", "25.2", "25") if tensors.get(f"{name}.bias", np.empty(0)).shape == (dim,)]
+        if not fitting:
+            raise ValueError(f"it holds no layer of {dim} classes")
+        layers.append(("conv+bias", fitting[0]))
+    beyond = "|".join(str(at + i) for at in MODULES[n:] for i in (0, 1))
+    return from_torch(tensors, layers, rf"({beyond or '25'}|25.*)\..*")
 
 
 def _beyond(n: int) -> str:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from l3embed.errors import MissingExtraError
 
-__all__ = ["write"]
+if TYPE_CHECKING:
+    from .flips import Diff
+
+__all__ = ["Diff", "diff", "write", "write_diff"]
 
 
 def write(
@@ -31,6 +35,37 @@ def write(
     Equal runs give equal bytes. The report appears whole or not at all. Raises UsageError for what is no run or no
     report, DataError for runs that do not fit together, StoreError for what cannot be read or written.
     """
+    _need_extra()
+    from .build import write as build
+
+    runs = [Path(run)] if isinstance(run, str | Path) else [Path(r) for r in run]
+    place = Path(out) if out is not None else runs[0] / "report"
+    return build(
+        runs, place, store=Path(store) if store else None, map_of=None if maps is None else tuple(maps), sounds=sounds
+    )
+
+
+def diff(a: str | Path, b: str | Path) -> Diff:
+    """Which clips run A and run B decide differently: `.jobs`, `.clips` (a table), `.lines()`, `.as_dict()`.
+
+    Jobs are compared that ask the same: data set, model, probe, protocol, pooling, shots. Where each run has a single
+    model, these are compared under whatever name. Raises UsageError where nothing is in common, DataError where a data
+    set is not the same.
+    """
+    _need_extra()
+    from .flips import diff as compare
+
+    return compare(Path(a), Path(b))
+
+
+def write_diff(found: Diff, out: str | Path) -> Path:
+    """The comparison as a page that plays the clips, and as CSV; the path of OUT/index.html."""
+    from .flips import write as write_page
+
+    return write_page(found, Path(out))
+
+
+def _need_extra() -> None:
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
@@ -39,10 +74,3 @@ def write(
         import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("a report", "probe") from error
-    from .build import write as build
-
-    runs = [Path(run)] if isinstance(run, str | Path) else [Path(r) for r in run]
-    place = Path(out) if out is not None else runs[0] / "report"
-    return build(
-        runs, place, store=Path(store) if store else None, map_of=None if maps is None else tuple(maps), sounds=sounds
-    )

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from l3embed.errors import UsageError
 from l3embed.store.files import naming, part_name, token
 
 from . import clips, content, costs, facts, fewshot, figures, maps, page, reading, tables, words
-from .sound import BUDGET, Sounds
+from .sound import NONE, Sounds
 from .tables import Column, Table
 
 
 def write(runs: list[Path], out: Path, *, store: Path | None, map_of: tuple[str, ...] | None, sounds: bool) -> Path:
     """See `probes.report.write`."""
-    _may_replace(out)
     found = reading.read(runs)
     if unknown := [name for name in map_of or () if name not in found.models]:
         raise UsageError(f"no model {unknown[0]!r} in these runs: expected one of {', '.join(found.models)}")
+    with whole_folder(out) as folder:
+        for name in ("tables", "plots"):
+            (folder / name).mkdir()
+        Builder(found, folder, out, store, map_of, sounds).build()
+    return out / page.NAME
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path):
+    """A folder to write into, which becomes `out` when all is there. A former report is replaced, nothing else is."""
+    _may_replace(out)
     part = out.with_name(part_name(token()))
     with naming(out):
         try:
-            for name in ("tables", "plots"):
-                (part / name).mkdir(parents=True)
-            Builder(found, part, out, store, map_of, sounds).build()
+            part.mkdir(parents=True)
+            yield part
             _swap(part, out)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return out / page.NAME
 
 
 def _may_replace(out: Path) -> None:
@@ -56,7 +66,7 @@ class Builder:
 
     def __init__(self, found: reading.Found, folder: Path, out: Path, store, map_of, sounds: bool):
         self.found, self.folder, self.store, self.map_of = found, folder, store, map_of
-        self.sounds = Sounds(out.absolute(), BUDGET) if sounds else None
+        self.sounds = Sounds(out.absolute()) if sounds else None
         self.look = figures.Look(list(found.models))
         self.files: list[str] = []
         self.heard = words.contamination(found)
@@ -71,7 +81,7 @@ class Builder:
             made = self._page()
         self._tables(made)
         made.links = sorted(self.files)
-        (self.folder / page.NAME).write_text(page.html(made), encoding="utf-8")
+        (self.folder / page.NAME).write_text(page.render("page.html.j2", page=made), encoding="utf-8")
 
     def _page(self) -> page.Page:
         found, first = self.found, self.rankings[0] if self.rankings else None
@@ -80,6 +90,7 @@ class Builder:
             found, [(one, content.ranking(found, one), words.of_ranking(one)) for one in self.rankings],
             [self._section(name) for name in found.sets], cost, self._cost_figures(cost, first),
             content.pairs_over_sets([one for one in self.rankings if len(one.sets) > 1]), _models(found),
+            [(name, tables.shown(m["trained_on"], "text")) for name, m in found.models.items() if m.get("trained_on")],
             [{"name": n, **p} for n, p in found.protocols.items()], _probes(found), clips.failed_jobs(found),
             clips.failed_clips(found), _settings(found), [],
         )  # fmt: skip
@@ -109,9 +120,7 @@ class Builder:
         table = clips.worst(self.found, family)
         for row in table.rows:
             clip = self.found.sets[family.data].clips[row["row"]]
-            row["sound"] = self.sounds.of(clip) if self.sounds else {}
-        for row in table.rows:
-            row["sound"] = {"src": None, "href": None, "note": None, **row["sound"]}
+            row["sound"] = self.sounds.of(clip) if self.sounds else NONE
         return table
 
     def _maps(self, name: str, here: list[facts.Family]) -> list:
@@ -170,9 +179,11 @@ class Builder:
 def _card(data: reading.Set) -> list[tuple[str, str, bool]]:
     about, published = data.about, data.about.get("published") or {}
     seconds, n = about.get("seconds"), str(about["n_clips"])
+    largest = max(Counter(clip["label"] for clip in data.clips).values())
     facts_of = [
         ("clips", f"{n} (published: {published['clips']})" if "clips" in published else n, False),
         ("groups", str(about["n_groups"]), False), ("classes", str(len(about["classes"])), False),
+        ("largest class", f"{100 * largest / len(data.clips):.1f} %", False),
         ("sound", f"{seconds / 3600:.2f} h" if seconds else "", False),
         ("splits by", {"none": "groups, made here"}.get(about["rule"], about["rule"]), False),
         ("score", content.METRICS.get("map" if data.multi_label else data.metric, data.metric), False),

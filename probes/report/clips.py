@@ -36,7 +36,8 @@ def worst(found: Found, family: Family, n: int = WORST) -> Table:
             "predicted": table.classes[said] if said >= 0 else "failed",
             "right": bool(table.right[at]), "wrong": f"{wrong[k]} of {len(judges)}", "best": family.rows[0].model,
             "margin": float(margin[k]) if said >= 0 and np.isfinite(margin[k]) and margin[k] > 0 else None,
-            "group": clip["group"], "fold": str(table.fold[at]), "path": clip["path"], "row": int(table.rows[at]),
+            "group": clip["group"], "fold": _fold(str(table.fold[at])), "path": clip["path"],
+            "row": int(table.rows[at]),
         })  # fmt: skip
     columns = [
         Column("data", "data set"), Column("protocol", "protocol"), Column("probe", "probe"), Column("clip", "clip"),
@@ -46,6 +47,10 @@ def worst(found: Found, family: Family, n: int = WORST) -> Table:
     ]  # fmt: skip
     return Table("worst-clips", "Hardest clips", columns, rows,
                  f"{family.probe} probe, protocol {family.protocol}.")  # fmt: skip
+
+
+def _fold(name: str) -> str:
+    return f"fold {name}" if name.isdigit() else name
 
 
 def failed_clips(found: Found) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .facts import LEVEL, Family, Ranking, Score, reachable
+from .facts import LEVEL, Family, Ranking, Score
 from .fewshot import Shots
 from .reading import Found
 from .tables import Column, Table
@@ -93,7 +93,7 @@ def scores(families: list[Family]) -> Table:
     """Everything about every job that learned from all clips."""
     rows = [
         {"data": f.data, "protocol": f.protocol, "probe": f.probe, "model": r.model,
-         "tier": r.tier if f.reachable else None, "score": r.score, "accuracy": r.accuracy,
+         "tier": r.tier if f.pairs.reachable else None, "score": r.score, "accuracy": r.accuracy,
          "spread": float(r.folds.std(ddof=1)) if len(r.folds) > 1 else None,
          "uar": r.uar, "f1": r.f1, "map": r.map, "calibration": r.calibration, "failed": r.n_failed, "clips": f.n_clips,
          "seconds": r.job.about.get("seconds")}
@@ -135,8 +135,8 @@ def _pairs(f: Family) -> list[dict]:
         out.append({
             "data": f.data, "protocol": f.protocol, "probe": f.probe, "a": a.model, "b": b.model,
             "gap": Score(float(f.pairs.gap[i, j]), *map(float, f.gaps[i, j])), "p": float(f.pairs.p[i, j]),
-            "adjusted": float(f.pairs.adjusted[i, j]), "smallest": float(f.pairs.smallest_adjusted[i, j]),
-            "verdict": verdict(f.pairs.adjusted[i, j], f.pairs.smallest_adjusted[i, j]), "family": f.pairs.n,
+            "adjusted": float(f.pairs.adjusted[i, j]), "smallest": f.pairs.smallest_adjusted,
+            "verdict": verdict(f.pairs.adjusted[i, j], f.pairs.smallest_adjusted), "family": f.pairs.n,
             "mcnemar": float(statistics.mcnemar(a.right, b.right).p) if once else None,
             "wilcoxon": over_folds.p if over_folds else None,
             "wilcoxon_smallest": 2.0 / 2**folds if folds > 1 else None,
@@ -149,7 +149,7 @@ def pairs_over_sets(all_rankings: list[Ranking]) -> Table:
     rows = []
     for one in all_rankings:
         for k, (i, j) in enumerate(zip(*np.triu_indices(len(one.rows), 1), strict=True)):
-            adjusted, smallest = float(one.pairs.adjusted[i, j]), float(one.pairs.smallest_adjusted[i, j])
+            adjusted, smallest = float(one.pairs.adjusted[i, j]), one.pairs.smallest_adjusted
             rows.append({
                 "protocol": one.protocol, "probe": one.probe, "a": one.rows[i].model, "b": one.rows[j].model,
                 "gap": float(one.rows[i].mean.value - one.rows[j].mean.value), "p": float(one.pairs.p[i, j]),
@@ -209,7 +209,7 @@ def areas(each: list[Shots], data: str | None = None) -> Table:
     for s in each:
         if data in (None, s.data):
             for (model, c), tier in zip(s.curves.items(), s.tiers, strict=True):
-                bold |= {(len(rows), "area")} if tier == 1 and reachable(s.pairs) else set()
+                bold |= {(len(rows), "area")} if tier == 1 and s.pairs.reachable else set()
                 rows.append({"data": s.data, "protocol": s.protocol, "probe": s.probe, "model": model, "tier": tier,
                              "area": c.area, "shots": ", ".join(map(str, c.shots)), "draws": s.n_draws})  # fmt: skip
     columns = [*WHERE, *_texts("model"), Column("tier", "tier", "count"), Column("area", "area", "share"),
@@ -223,7 +223,7 @@ def curve_pairs(each: list[Shots]) -> Table:
     for s in each:
         names = list(s.curves)
         for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
-            adjusted, smallest = float(s.pairs.adjusted[i, j]), float(s.pairs.smallest_adjusted[i, j])
+            adjusted, smallest = float(s.pairs.adjusted[i, j]), s.pairs.smallest_adjusted
             rows.append({"data": s.data, "protocol": s.protocol, "probe": s.probe, "a": names[i], "b": names[j],
                          "gap": float(s.pairs.gap[i, j]), "p": float(s.pairs.p[i, j]), "adjusted": adjusted,
                          "verdict": verdict(adjusted, smallest), "family": s.pairs.n})  # fmt: skip

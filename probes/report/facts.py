@@ -72,19 +72,10 @@ class Family:
     notes: list[str] = field(default_factory=list)
     table: Tested | None = None  # of the best model, for what is listed by clip
 
-    @property
-    def reachable(self) -> bool:
-        return reachable(self.pairs)
-
-
-def reachable(pairs: statistics.Pairs) -> bool:
-    """Whether any pair could be told apart: only then tiers say anything."""
-    return pairs.n > 0 and bool((pairs.smallest_adjusted[np.triu_indices(len(pairs.gap), 1)] < LEVEL).any())
-
 
 def _put_in_tiers(rows: list, values: list[float], pairs: statistics.Pairs) -> None:
     for row, tier in zip(rows, statistics.tiers(values, pairs.adjusted), strict=True):
-        row.tier, row.best = tier, tier == 1 and reachable(pairs)
+        row.tier, row.best = tier, tier == 1 and pairs.reachable
 
 
 def families(found: Found) -> list[Family]:
@@ -136,7 +127,7 @@ def compare(rows: list[Row], units: np.ndarray, weights: np.ndarray) -> statisti
     values = np.array([row.score.value for row in rows])
     i, j = np.triu_indices(len(rows), 1)
     p = [statistics.bootstrap_p(rows[a].drawn - rows[b].drawn) for a, b in zip(i, j, strict=True)]
-    return statistics.from_p(values[:, None] - values, np.array(p), np.full(len(i), 2 / (DRAWS + 1)))
+    return statistics.from_p(values[:, None] - values, np.array(p), 2 / (DRAWS + 1))
 
 
 def _visible(rows: list[Row], units, weights, level: float) -> float:
@@ -207,10 +198,6 @@ class Ranking:
     wilcoxon: list[statistics.Test]  # over data sets, of each pair in the order of numpy.triu_indices
     missing: dict[str, list[str]]  # model -> sets it has no result on: not ranked
 
-    @property
-    def reachable(self) -> bool:
-        return reachable(self.pairs)
-
 
 def rankings(found: Found, all_families: list[Family]) -> list[Ranking]:
     groups: dict[tuple, list[Family]] = {}
@@ -246,7 +233,7 @@ def _turned(drawn: np.ndarray, k: int) -> np.ndarray:
 
 
 def _nothing() -> statistics.Pairs:
-    return statistics.Pairs(*np.zeros((4, 0, 0)))
+    return statistics.Pairs(*np.zeros((3, 0, 0)), 1.0)
 
 
 def _over_sets(standing: list[Standing], drawn: list[np.ndarray], each: list[Family]) -> statistics.Pairs:
@@ -255,7 +242,7 @@ def _over_sets(standing: list[Standing], drawn: list[np.ndarray], each: list[Fam
         mean = np.array([row.mean.value for row in standing])
         i, j = np.triu_indices(len(standing), 1)
         p = [statistics.bootstrap_p(drawn[a] - drawn[b]) for a, b in zip(i, j, strict=True)]
-        return statistics.from_p(mean[:, None] - mean, np.array(p), np.full(len(i), 2 / (DRAWS + 1)))
+        return statistics.from_p(mean[:, None] - mean, np.array(p), 2 / (DRAWS + 1))
     right = np.concatenate([np.stack([row.sets[f.data].right for row in standing]) for f in each], axis=1)
     units = np.concatenate([np.char.add(f"{k}:", f.units) for k, f in enumerate(each)])
     return statistics.pairs(right, units, np.concatenate([f.weights / len(each) for f in each]))

@@ -80,12 +80,27 @@ def cost(table: Table, ranking: Ranking, key: str, label: str, larger_is_better:
         s = row["score"]
         axes.plot([row[key]] * 2, [100 * s.low, 100 * s.high], color=look[row["model"]]["color"], lw=1)
         axes.plot(row[key], 100 * s.value, ms=6, ls="", label=row["model"], **look[row["model"]])
-    axes.set_xscale("log")
+    _cost_axis(axes, [row[key] for row in rows])
     axes.set_xlabel(label)
     axes.set_ylabel(f"mean score, % ({ranking.probe}, {ranking.protocol})")
     axes.grid(lw=0.4, color=GREY, alpha=0.4)
     _legend(axes, figure, loc="outside lower center", ncols=3)
     return figure
+
+
+def _cost_axis(axes, values: list[float]) -> None:
+    """Logarithmic where costs differ by much, with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+    if max(values) > 5 * min(values):
+        axes.set_xscale("log")
+        axes.set_xlim(min(values) / 1.5, max(values) * 1.5)
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if max(values) < 200 * min(values) else (1,)))
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.10g}"))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.margins(x=0.15)
 
 
 def places(points: np.ndarray, labels: list[str]):
@@ -94,7 +109,7 @@ def places(points: np.ndarray, labels: list[str]):
     classes = sorted(set(labels))
     for k, name in enumerate(classes):
         here = np.array([label == name for label in labels])
-        axes.plot(*points[here].T, MARKERS[k // 6 % 12], color=COLOURS[k % 6], ms=3, alpha=0.75, mew=0,
+        axes.plot(*points[here].T, MARKERS[k // 6 % 12], color=COLOURS[k % 6], ms=4, alpha=0.75, mew=0,
                   label=name if len(classes) <= 20 else None)  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])

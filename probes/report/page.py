@@ -43,6 +43,7 @@ class Page:
     cost_figures: list[str]
     over_sets: Table
     models: Table
+    trained: list[tuple[str, str]]  # model, what it was trained on
     protocols: list[dict]
     probes: Table
     failed_jobs: Table
@@ -51,8 +52,8 @@ class Page:
     links: list[str]  # of further files
 
 
-def html(page: Page) -> str:
-    """The file's text. Everything that comes from data is escaped."""
+def render(template: str, **values) -> str:
+    """The text of a page. Everything that comes from data is escaped."""
     from importlib import resources
 
     import jinja2
@@ -67,11 +68,12 @@ def html(page: Page) -> str:
         "sortable": tables.sort_value,
         "slug": slug,
         "plain": tables.plain,
+        "counted": words.counted,
         "lowest": lowest,
     }
     environment.globals |= {"Score": Score, "css": _file(here, "page.css"), "js": _file(here, "page.js"), "mark": MARK,
                             "track": track, "is_score": lambda v: isinstance(v, Score)}  # fmt: skip
-    return environment.get_template("page.html.j2").render(page=page)
+    return environment.get_template(template).render(**values)
 
 
 def _file(here, name: str) -> str:

@@ -17,6 +17,7 @@ from l3embed.errors import L3EmbedError
 
 SECONDS = 8.0  # of a longer clip, its beginning
 RATES_HZ = (8000, 16_000, 24_000, 32_000)  # that MP3 has, and enough to listen to
+NONE = {"src": None, "href": None, "note": None}
 BUDGET = 6_000_000  # bytes of a page's sounds together, before base64
 
 
@@ -28,10 +29,10 @@ class Sounds:
         self._made: dict[tuple, dict] = {}
 
     def of(self, clip: dict) -> dict:
-        """{"src": data URI} | {"href": relative path}, and "note" where something should be known of it."""
+        """{"src": data URI, "href": relative path, "note": what should be known of it}, None for what there is not."""
         key = (clip["path"], clip.get("start_s"), clip.get("end_s"))
         if key not in self._made:
-            self._made[key] = self._make(clip)
+            self._made[key] = NONE | self._make(clip)
         return self._made[key]
 
     def _make(self, clip: dict) -> dict:

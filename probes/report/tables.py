@@ -10,7 +10,7 @@ import io
 import math
 from dataclasses import dataclass, field
 
-from .facts import Score
+from .facts import LEVEL, Score
 
 MINUS, DASH, THIN = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 LATEX = str.maketrans({
@@ -73,8 +73,10 @@ def p_text(p: float) -> str:
     """.0034, and never a rounded 0 or a .05 that was .0499."""
     if p < 0.0001:
         return "< .0001"
-    digits = 4 if p < 0.1 else 2
-    return "1" if p >= 0.995 else f"{p:.{digits}f}"[1:]
+    if p >= 0.995:
+        return "1"
+    each = (f"{p:.{digits}f}"[1:] for digits in ((2,) if p > 0.1 else (4, 6, 17)))
+    return next(text for text in each if (float(text) < LEVEL) == (p < LEVEL))
 
 
 def sort_value(value, kind: str) -> str:
@@ -119,7 +121,7 @@ def _cell(value) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return "; ".join(map(str, value))
-    text = str(value)
+    text = str(value).replace("\r", " ")
     return f"'{text}" if text[:1] in ("=", "@", "\t") else text  # a spreadsheet would compute it
 
 

@@ -16,6 +16,10 @@ def percent(score: Score) -> str:
     return f"{100 * score.value:.1f} % (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f})"
 
 
+def counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
 def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
 
@@ -41,7 +45,7 @@ def of_ranking(one: Ranking) -> list[str]:
 
 def _beside(one: Ranking) -> str:
     best, others = one.rows[0], one.rows[1:]
-    if not one.reachable:
+    if not one.pairs.reachable:
         return "There are too few groups to tell any two models apart: the order may be chance."
     near = [row.model for row in others if row.tier == 1]
     behind = [row.model for row in others if row.tier > 1]
@@ -66,7 +70,7 @@ def of_gap(families: list[Family]) -> str:
     n, groups = families[0].n_clips, families[0].n_groups
     size = f"{n} clips in {groups} groups" if groups < n else f"{n} clips"
     if not np.isfinite(np.median(gaps)):
-        return f"Smallest visible gap: none. The test cannot reach .05 with {size}."
+        return f"Smallest visible gap: none. With {size} the test cannot reach .05, or only by luck."
     text = f"Smallest visible gap: {100 * np.median(gaps):.1f} points between two models"
     if np.isfinite(np.median(strict)) and families[0].pairs.n > 1:
         text += f", {100 * np.median(strict):.1f} after correction for {families[0].pairs.n} pairs"
@@ -78,7 +82,7 @@ def of_family(f: Family) -> str:
     if f.pairs.n == 0:
         return "One model: nothing to compare."
     folds = len(f.rows[0].folds)
-    said = [] if f.reachable else [
+    said = [] if f.pairs.reachable else [
         f"With {f.n_groups} groups and {f.pairs.n} pairs the test cannot reach .05 after Holm: no pair can be told."
     ]  # fmt: skip
     if 1 < folds and 2.0 / 2**folds >= LEVEL:
