@@ -76,7 +76,7 @@ def _probe(arguments) -> int:
     settings = _settings(arguments)
     with _Progress(quiet=arguments.quiet or arguments.json) as progress:
         summary = run.run(settings, progress)
-        report = None if arguments.no_report else _report(summary.folder, progress)
+        report = None if arguments.no_report else _report(summary.folder, settings.store_folder, progress)
     _print(summary, report, time.monotonic() - started, arguments.json)
     return 1 if summary.failed or summary.failed_clips else 0
 
@@ -109,21 +109,21 @@ def _settings(arguments):
     return config.checked(merged, arguments.config or "l3embed probe")
 
 
-def _report(folder, progress):
-    """The report's path; None, said, where its packages are missing."""
-    from .errors import MissingExtraError
+def _report(folder, store, progress):
+    """The report's path; None where there can be none, and why is said."""
+    from .errors import L3EmbedError
 
     try:
         from probes import report
 
-        return report.write(folder)
-    except (MissingExtraError, ModuleNotFoundError) as error:
+        return report.write(folder, store=store)
+    except (L3EmbedError, ModuleNotFoundError) as error:
         progress.say(f"no report: {error}; later: l3embed report {folder}")
         return None
 
 
 def _print(summary, report, wall_s: float, as_json: bool) -> None:
-    from probes import results
+    from probes import overview
 
     n_failed = len(summary.failed)
     if as_json:
@@ -136,7 +136,7 @@ def _print(summary, report, wall_s: float, as_json: bool) -> None:
                             for job in summary.failed], "failed_clips": failed}  # fmt: skip
         print(json.dumps(table))
         return
-    for line in results.table(summary.folder, summary.jobs):
+    for line in overview.lines(summary.folder, summary.jobs):
         print(line)
     for line in summary.skipped:
         print(line)

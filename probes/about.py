@@ -15,7 +15,7 @@ from l3embed.spec import digest
 from l3embed.store.layout import _version as version
 
 from . import contents, models
-from .config import NUMBERS, Settings
+from .config import NUMBERS, Settings, combinations
 from .datasets import DataSet
 from .features import ArrayFeatures, Features
 from .models import System
@@ -51,7 +51,7 @@ def describe(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, S
     from . import estimators, protocols
 
     data = {name: _about_data(each) for name, each in loaded.items()}
-    probes = {name: estimators.PROBES[name] for name in settings.probes}
+    probes = {name: estimators.PROBES[name] for _, name, _ in combinations(settings)[0]}
     chosen = {name: protocols.PROTOCOLS[name] for name in settings.protocols}
     return {
         "settings": {key: getattr(settings, key) for key in (*NUMBERS, "data")}, "seed": settings.seed,

@@ -66,7 +66,7 @@ def mfcc_delta_statistics(source) -> np.ndarray:
 
 
 def log_mel_statistics(source) -> np.ndarray:
-    """(256,): mean, standard deviation, minimum and maximum over time of 64 log-mel bands, the small family's front end.
+    """(256,): mean, deviation, minimum and maximum over time of 64 log-mel bands of the small family.
 
     Whole windows of a second count; a recording shorter than one is filled up with zeros (`features.log_mel_statistics`
     gives the same).

@@ -143,3 +143,28 @@ def checked(settings: Settings, where: str) -> Settings:
         if len(set(items)) < len(items):
             raise UsageError(f"{where}: {key} names {next(i for i in items if items.count(i) > 1)!r} twice")
     return settings
+
+
+def combinations(settings: Settings) -> tuple[list[tuple[str, str, int | None]], list[str]]:
+    """[(protocol, probe, shots)] that there are, and why others are not.
+
+    Where none of the probes goes with a protocol, those that it brings along do: `hear-mlp` has its own. Raises
+    UsageError for names that there are not, and where nothing is left.
+    """
+    from . import estimators, protocols
+
+    for key, known in (("probes", estimators.PROBES), ("protocols", protocols.PROTOCOLS)):
+        for name in getattr(settings, key):
+            if name not in known:
+                raise UsageError(f"unknown {key[:-1]} {name!r}: expected one of {', '.join(known)}")
+    found, refused = [], []
+    for protocol in settings.protocols:
+        own = protocols.PROTOCOLS[protocol].probes
+        some_go = not own or set(own) & set(settings.probes)
+        for probe in settings.probes if some_go else own:
+            for shots in (*((None,) if settings.full else ()), *settings.shots):
+                why = protocols.refusal(protocol, probe, shots)
+                refused.append(why) if why else found.append((protocol, probe, shots))
+    if not found:
+        raise UsageError("; ".join(dict.fromkeys(refused)))
+    return found, list(dict.fromkeys(refused))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,9 +86,9 @@ def _embedded(system: System, data: DataSet, folder: Path, contents, jobs: int, 
             n, sound_s, windows = n + 1, sound_s + result.seconds, windows + result.n_windows
         if tick:
             tick()
-    found = _view(system, folder, key, items, ids, reasons, memory)
+    found, notes = _view(system, folder, key, items, ids, reasons, memory)
     n_bytes = int(found.n_windows.sum()) * found.dim * 4
-    cost = {"cached": n == 0, "computed": n, "bytes": n_bytes}
+    cost = {"cached": n == 0, "computed": n, "bytes": n_bytes, "notes": notes}
     return found, cost if n == 0 else cost | {"sound_s": round(sound_s, 3), "windows": windows}
 
 
@@ -119,21 +120,29 @@ def baseline_file(folder: Path, recipe: dict, contents: list[str], segments: lis
     return folder / "baselines" / f"{digest({**recipe, 'contents': contents, 'segments': segments})}.npz"
 
 
+def _is_whole(clip: Clip) -> bool:
+    return clip.start_s is None and clip.end_s is None
+
+
 def _segments_done(folder: Path, key: str, ids: list[str], clips: tuple[Clip, ...]) -> set[str]:
     """Segments that are in the store: to ask it by their bytes would mean to decode them all again."""
-    if all(clip.start_s is None and clip.end_s is None for clip in clips) or not (folder / key / "manifest").is_dir():
+    if all(map(_is_whole, clips)) or not (folder / key / "manifest").is_dir():
         return set()
     there = set(store.open(folder, key).clips)
-    return {id for id, clip in zip(ids, clips, strict=True) if id in there and "#" in id and clip.start_s is not None}
+    return {id for id, clip in zip(ids, clips, strict=True) if id in there and not _is_whole(clip)}
 
 
-def _view(system: System, folder: Path, key: str, items, ids, reasons: dict, memory: int) -> Features:
+def _view(
+    system: System, folder: Path, key: str, items, ids, reasons: dict, memory: int
+) -> tuple[Features, dict[str, int]]:
+    """The vectors, and what was odd about how many clips."""
     corpus = corpus_of(folder, key)
-    names = ("clip", "status", "error", "n_rows", "n_nan")
+    names = ("clip", "status", "error", "n_rows", "n_nan", "notes")
     rows = {clip: facts for clip, *facts in manifest.columns(corpus.table(), *names)}
-    n_windows, failed = np.zeros(len(ids), np.int64), {}
+    n_windows, failed, said = np.zeros(len(ids), np.int64), {}, Counter()
     for i, (item, id) in enumerate(zip(items, ids, strict=True)):
-        status, error, n_rows, n_nan = rows.get(id, ("failed", None, 0, 0))
+        status, error, n_rows, n_nan, notes = rows.get(id, ("failed", None, 0, 0, None))
+        said.update(notes or ())
         if item.source in reasons or status != "ok":
             failed[i] = reasons.get(item.source) or error or "its vectors are missing in the store"
         elif not n_rows:
@@ -142,7 +151,8 @@ def _view(system: System, folder: Path, key: str, items, ids, reasons: dict, mem
             failed[i] = f"{n_nan} of its vectors' numbers are NaN"
         else:
             n_windows[i] = n_rows
-    return Features(system.name, folder, key, ids, corpus.dim or system.model.dim, n_windows, failed, memory)
+    found = Features(system.name, folder, key, ids, corpus.dim or system.model.dim, n_windows, failed, memory)
+    return found, dict(said.most_common())
 
 
 def _baseline(system: System, data: DataSet, folder: Path, contents: list[str], jobs: int):

@@ -21,7 +21,7 @@ from l3embed.spec import digest
 
 from . import results
 from .about import CODE, Loaded, plain
-from .config import Settings
+from .config import Settings, combinations
 from .datasets import DataSet
 from .models import System
 
@@ -41,23 +41,17 @@ class Job:
     seed: int
 
 
-def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, System]) -> tuple[list[Job], list[str]]:
-    """All jobs of a run, and the combinations that a protocol does not have, in words."""
-    from . import estimators, protocols
+def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, System]) -> list[Job]:
+    """All jobs of a run, those of one model on one data set together."""
+    from . import estimators
 
-    found, skipped = [], []
-    for protocol, probe, shots in itertools.product(
-        settings.protocols, settings.probes, (*((None,) if settings.full else ()), *settings.shots)
+    found = []
+    for each, system, (protocol, probe, shots) in itertools.product(
+        loaded.values(), systems.values(), combinations(settings)[0]
     ):
-        if why := protocols.refusal(protocol, probe, shots):
-            skipped.append(why)
-            continue
         poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
-        found += [
-            _job(settings, each, system, probe, protocol, pooling, shots)
-            for each in loaded.values() for system in systems.values() for pooling in poolings
-        ]  # fmt: skip
-    return found, list(dict.fromkeys(skipped))
+        found += [_job(settings, each, system, probe, protocol, pooling, shots) for pooling in poolings]
+    return found
 
 
 def _job(settings: Settings, each: Loaded, system: System, probe: str, protocol: str, pooling: str, shots) -> Job:

@@ -6,7 +6,7 @@ evaluate("nested", "linear", features, data) -> Outcome, a prediction for every 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,11 @@ from l3embed.errors import UsageError
 from . import selection, splits
 from .datasets import DataError, DataSet, fold
 from .estimators import PROBES, Probe
+from .estimators.networks import Part
+from .estimators.windows import Windows
 from .selection import Solved, Task
 
+RANDOM = "random folds: groups and the set's own folds are ignored"
 INNER_FOLDS = 5  # made inside the training part where the set's own folds cannot serve
 
 
@@ -32,6 +35,7 @@ class Protocol:
     plan: Callable[[DataSet, int], list[Task]]
     probes: tuple[str, ...] = ()  # that go with it; (): all
     fixed: dict[str, dict] = field(default_factory=dict)  # probe -> parameters: nothing is chosen
+    hold: tuple[str, float | None] = ("group", None)  # unit and share (None: the probe's) that networks validate on
     shots: bool = False  # whether it has few-shot draws
 
 
@@ -132,6 +136,52 @@ def _made(data: DataSet, rows: np.ndarray, seed: int) -> list[np.ndarray]:
     return [rows[names == name] for name in np.unique(names)]
 
 
+def _next_fold(data: DataSet, seed: int) -> list[Task]:
+    """The valid list or, of folds, the one after the tested one to validate on; else a fifth of the groups."""
+    outer, out = splits.usual(data, seed), []
+    for i, split in enumerate(outer):
+        after = outer[(i + 1) % len(outer)].test
+        if len(split.valid):
+            pair = split.train, split.valid
+        elif len(outer) > 2:
+            pair = np.setdiff1d(split.train, after), after
+        else:
+            pair = splits.validation(data, split.train, 0.2, seed)
+        out.append(Task(split.name, _learned(split), split.test, (pair,)))
+    return out
+
+
+def _valid_list(data: DataSet, seed: int) -> list[Task]:
+    outer = splits.usual(data, seed)
+    return [Task(s.name, _learned(s), s.test, ((s.train, s.valid),) if len(s.valid) else ()) for s in outer]
+
+
+def _eight(data: DataSet, seed: int) -> list[Task]:
+    """Eight clips a label: ten draws from the train list, or one from each training part of five random folds."""
+    from sklearn.model_selection import KFold
+
+    if data.rule == "lists":
+        (split,) = splits.lists(data)
+        rows = _learned(split)
+        return [Task(split.name, _first(data, rows, [seed, i]), split.test, (), i, True) for i in range(10)]
+    out = []
+    for i, (train, test) in enumerate(KFold(5, shuffle=True, random_state=seed).split(np.arange(len(data))), 1):
+        split = splits.Split(f"random fold {i}", train, [], test, data, replica=RANDOM)
+        out.append(Task(split.name, _first(data, split.train, [seed, i]), split.test))
+    return out
+
+
+def _first(data: DataSet, rows: np.ndarray, seed: list[int], n: int = 8) -> np.ndarray:
+    order, counts = np.random.default_rng(seed).permutation(rows), Counter()
+    kept = []
+    for row in order:
+        label = data.clips[row].label
+        if counts[label] < n:
+            counts[label] += 1
+            kept.append(row)
+    return np.sort(np.array(kept))
+
+
 def _own(data: DataSet, seed: int) -> list[Task]:
     """The set's own split, nothing held back."""
     return [Task(split.name, _learned(split), split.test) for split in splits.usual(data, seed)]
@@ -166,15 +216,46 @@ def _without_failed(task: Task, ok: np.ndarray) -> Task:
 
 
 def _solve(which: Protocol, family: Probe, features, data, tasks, seed, jobs, shots, pooling) -> list[Solved]:
-    grid = [which.fixed[family.name]] if family.name in which.fixed else list(family.grid)
-    if shots is not None:
-        grid = [{**grid[0], **family.few_shot}]
-    estimator = family.make()
+    estimator, targets = family.make(), _targets(data)
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=seed)
-    targets = _targets(data)
-    return selection.solve(estimator, grid, features.pooled(pooling), targets, len(data.classes), tasks,
-                           data.metric if data.metric in selection.METRICS else "accuracy", jobs)  # fmt: skip
+    if shots is not None:
+        estimator.set_params(**family.few_shot)
+    if hasattr(estimator, "together"):
+        return _networks(which, family, estimator, features, data, targets, tasks, seed, shots, pooling)
+    grid = [which.fixed[family.name]] if family.name in which.fixed else list(family.grid)
+    if shots is not None:
+        grid = [family.few_shot]
+    metric = data.metric if data.metric in selection.METRICS else "accuracy"
+    return selection.solve(estimator, grid, features.pooled(pooling), targets, len(data.classes), tasks, metric, jobs)
+
+
+def _networks(which, family, estimator, features, data, targets, tasks, seed, shots, pooling) -> list[Solved]:
+    """Those that train for all tasks side by side, and choose by clips that they hold back."""
+    x = features.pooled(pooling) if family.input == "pooled" else features
+    source = Windows(x, ok=features.ok) if family.input == "pooled" else Windows(x)
+    parts = [_part(which, estimator, source, data, task, [seed, i]) for i, task in enumerate(tasks)]
+    if targets.ndim == 1:
+        targets = np.eye(len(data.classes))[targets]
+    found = estimator.together(source, targets, parts, [task.test for task in tasks])
+    return [Solved(scores, chosen, len(task.train)) for task, (scores, chosen) in zip(tasks, found, strict=True)]
+
+
+def _part(which: Protocol, estimator, source: Windows, data: DataSet, task: Task, seed: list[int]) -> Part:
+    unit, share = which.hold
+    share = estimator.validation if share is None else share
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    if not estimator.validation:
+        fit, held = task.train, task.train[:0]
+    elif len(task.choose) == 1:
+        fit, held = task.choose[0]
+    elif unit == "window" and not estimator.clipwise:
+        windows = source.of(task.train)
+        places = splits.validation(data, task.train, share, seed[0], unit, np.diff(source.first))
+        return Part(*(windows[some] for some in places), number)
+    else:
+        fit, held = splits.validation(data, task.train, share, seed[0], "clip" if unit == "window" else unit)
+    return Part(fit, held, number) if estimator.clipwise else Part(source.of(fit), source.of(held), number)
 
 
 def _targets(data: DataSet) -> np.ndarray:
@@ -220,17 +301,64 @@ PROTOCOLS: dict[str, Protocol] = {
             shots=True,
         ),
         Protocol(
+            "look-listen-learn-more",
+            "the set's own folds; the MLP's grid chosen by 15 % of the training windows; likelihoods averaged by clip",
+            (
+                "windows of one clip are fitted and validated on, so that the most overfitted point may look best",
+                "one trial a fold (the paper's tables average 2 on UrbanSound8K and 5 on ESC-50)",
+            ),
+            "Cramer et al. 2019, Look, listen, and learn more; marl/l3embedding",
+            _own,
+            probes=("mlp-windows", "mlp"),
+            hold=("window", 0.15),
+        ),
+        Protocol(
             "esc2015",
             "the set's own folds, nothing held back: MFCC statistics with neighbours, a linear SVM or a random forest",
             (
-                "parameters are scikit-learn's defaults (5 neighbours, Euclidean; C = 1) and 500 trees, on standardised "
-                "features: those of the paper are not known to us",
+                "parameters are scikit-learn's defaults (5 neighbours, Euclidean; C = 1) and 500 trees, features are "
+                "standardised: what the paper did is not known to us",
                 "five folds of one seed: no interval came with the published figures",
             ),
             "Piczak 2015, ESC: dataset for environmental sound classification",
             _own,
             probes=("knn", "svm", "forest"),
             fixed={"knn": {"k": 5, "metric": "l2"}, "svm": {"C": 1.0}, "forest": {}},
+        ),
+        Protocol(
+            "hear-mlp",
+            "fold i tests, fold i + 1 validates; eight random points tried on the first split, the best used on all",
+            (
+                "the point is chosen on the first split and serves all others: their test folds took part in the choice",
+                "HEAR pools by each model's own scene embedding; here by the pooling that is asked for",
+            ),
+            "hear-eval-kit, heareval/predictions/task_predictions.py",
+            _next_fold,
+            probes=("hear-mlp",),
+        ),
+        Protocol(
+            "evar-linear",
+            "standard scaler, one linear layer, Adam; stopped by the valid list or a tenth of the training clips",
+            (
+                "of sets with folds, clips of one group are fitted and validated on",
+                "one learning rate, 3e-4; EVAR has one for each model in its files, whose choice it does not tell",
+                "its published +- is over seeds, not over folds",
+            ),
+            "nttcslab/eval-audio-repr, lineareval.py",
+            _valid_list,
+            probes=("evar-linear",),
+            hold=("clip", None),
+        ),
+        Protocol(
+            "maeb-lr8",
+            "logistic regression of at most 100 steps on eight clips a label, unscaled; random folds",
+            (
+                "random folds where the set has its own: clips of one source are learned and tested",
+                "only eight clips a label are learned from, however many there are",
+            ),
+            "embeddings-benchmark/mteb, abstasks/classification.py",
+            _eight,
+            probes=("maeb-lr",),
         ),
     )
 }

@@ -204,27 +204,3 @@ def prune(folder: Path, ids: Iterable[str]) -> None:
     for path in (Path(folder) / "jobs").iterdir():
         if path.suffix in (".json", ".parquet") and path.stem not in keep:
             path.unlink(missing_ok=True)
-
-
-def table(folder: Path, jobs: list[dict]) -> list[str]:
-    """Lines for a terminal: accuracy in %, a row for each model, a column for each probe. The report says more."""
-    cells, probes, rows = {}, list(dict.fromkeys(job["probe"] for job in jobs)), {}
-    for job in jobs:
-        shots = "all" if job["shots"] is None else str(job["shots"])
-        pooling = "" if job["pooling"] == "windows" else job["pooling"]
-        row = (job["data"], job["protocol"], shots, job["model"], pooling)
-        ok = job["status"] == "ok"
-        cells[*row, job["probe"]] = f"{100 * read_predictions(folder, job).right.mean():.1f}" if ok else "failed"
-        rows[row] = None
-    # a probe of windows knows no pooling: it stands in the rows of all
-    lines = [("data", "protocol", "shots", "model", "pooling", *probes)]
-    for row in sorted(rows, key=lambda r: (*r[:2], 0 if r[2] == "all" else int(r[2]))):
-        if row[-1] or not any(other[:4] == row[:4] and other[-1] for other in rows):
-            lines.append((*row, *(cells.get((*row, p)) or cells.get((*row[:4], "", p)) or "" for p in probes)))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(_aligned(*cell) for cell in zip(line, widths, range(len(line)), strict=True)).rstrip()
-            for line in lines]  # fmt: skip
-
-
-def _aligned(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column < 5 else text.rjust(width)

@@ -14,7 +14,7 @@ from l3embed.errors import DataError, StoreError, UsageError
 
 from . import about, contents, datasets, extraction, jobs, models, results
 from .about import Loaded
-from .config import Settings
+from .config import Settings, combinations
 from .models import System
 
 
@@ -47,7 +47,7 @@ class Quiet:
 def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     """Do what is not done yet. Raises UsageError, DataError and StoreError before anything is probed."""
     progress = progress or Quiet()
-    _check_names(settings)
+    skipped = _check(settings)
     systems = _systems(settings)
     loaded = {each.data.name: each for each in _data(settings, progress)}
     description = about.describe(settings, loaded, systems)
@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     _extract(settings, folder, loaded, systems, progress)
     _write_clips(folder, loaded)  # now it is known which are excluded
     extracted = time.time()
-    plan, skipped = jobs.plan(settings, loaded, systems)
+    plan = jobs.plan(settings, loaded, systems)
     results.prune(folder, [job.id for job in plan])
     pending = [job for job in plan if not jobs.is_done(folder, job)]
     _probe(settings, folder, pending, loaded, progress)
@@ -88,16 +88,12 @@ def _clock() -> str:
 # --- what is asked for
 
 
-def _check_names(settings: Settings) -> None:
-    from . import estimators, protocols
-
-    for key, known in (("probes", estimators.PROBES), ("protocols", protocols.PROTOCOLS)):
-        for name in getattr(settings, key):
-            if name not in known:
-                raise UsageError(f"unknown {key[:-1]} {name!r}: expected one of {', '.join(known)}")
+def _check(settings: Settings) -> list[str]:
+    """Combinations of protocol, probe and shots that there are not, in words."""
     for key in ("data", "models", "probes", "protocols", "pooling"):
         if not getattr(settings, key):
             raise UsageError(f"{key} is missing: name one at least")
+    return combinations(settings)[1]
 
 
 def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:

@@ -448,3 +448,8 @@ def test_the_order_of_clips_is_that_of_their_ids(tmp_path):
     write(tmp_path, "t.csv", "path,label,group", *rows)
     ids = [clip.id for clip in datasets.read(tmp_path / "t.csv")]
     assert ids == sorted(ids)
+
+
+def test_the_table_of_layouts_names_every_reader():
+    text = (Path(__file__).parents[1] / "docs" / "data-sets.md").read_text(encoding="utf-8")
+    assert all(f"\n| `{name}` |" in text for name in READERS)

@@ -44,6 +44,7 @@ def test_vectors_are_the_model_s_own_in_the_order_of_the_clips(system, data, fou
         np.testing.assert_array_equal(view.pooled("mean+max")[row], pool(embedding, "mean+max"))
     assert view.n_windows.tolist() == [len(e) for e, _ in wanted] and view.dim == system.model.dim
     assert not cost["cached"] and cost["computed"] == len(data.clips) and cost["sound_s"] == len(data.clips)
+    assert cost["notes"] == {}
     assert cost["windows"] == sum(view.n_windows) and cost["bytes"] == cost["windows"] * view.dim * 4
 
 
@@ -122,8 +123,11 @@ def test_a_store_that_is_none_is_left_alone(system, data, tmp_path):
         _features(system, data, tmp_path / "store")
 
 
+@pytest.mark.filterwarnings("ignore:.*all samples are zero")
 def test_segments_are_embedded_as_the_sound_between_their_ends(system, tmp_path):
+    """One of them is silent, which is noted."""
     long = np.concatenate([sound(hz, i, 1.5) for i, hz in enumerate((300, 900, 2700))])
+    long[round(4.4 * RATE_HZ) :] = 0
     soundfile.write(tmp_path / "long.wav", long, RATE_HZ, subtype="FLOAT")
     clips = [
         datasets.Clip(tmp_path / "long.wav", label, "1", id=f"long#{label}", start_s=start, end_s=end)
@@ -137,7 +141,7 @@ def test_segments_are_embedded_as_the_sound_between_their_ends(system, tmp_path)
         wanted, _ = system.model.embed(long[start:end].astype(np.float32), RATE_HZ, hop=0.5)
         np.testing.assert_array_equal(vectors, wanted)
     _, cost = _features(system, data, tmp_path / "store")
-    assert cost["cached"]
+    assert cost["cached"] and cost["notes"] == {"all samples are zero": 1}
 
 
 def test_arrays_have_the_face_of_features():

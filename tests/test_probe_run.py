@@ -322,6 +322,7 @@ def test_settings_that_are_wrong_are_named(tmp_path, text, message):
         (["--models", "log-mel,log-mel"], "model 'log-mel' is named twice"),
         (["--models", "openl3-image-mel256-music-8192"], "pictures"),
         (["--demo"], "--demo brings its own data"),
+        (["--protocol", "esc2015", "--shots", "1", "--probes", "oracle"], "unknown probe 'oracle'"),
         (["nothere.toml"], "nothere.toml: cannot be read"),
     ],
 )
@@ -334,13 +335,25 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, capsys, arguments, mes
     assert code == cli.USAGE and message in said and "Traceback" not in said and not (tmp_path / "run").exists()
 
 
+def test_a_protocol_brings_its_own_probe_along(settings):
+    asked = replace(settings, protocols=("nested", "esc2015"), probes=("linear", "knn"), shots=(2,))
+    found, refused = config.combinations(asked)
+    assert found == [("nested", "linear", None), ("nested", "linear", 2), ("nested", "knn", None),
+                     ("nested", "knn", 2), ("esc2015", "knn", None)]  # fmt: skip
+    assert len(refused) == 2 and "not with linear" in refused[0] and "few-shot" in refused[1]
+    found, refused = config.combinations(replace(asked, probes=("linear",), shots=()))
+    assert found == [("nested", "linear", None), *(("esc2015", name, None) for name in ("knn", "svm", "forest"))]
+    with pytest.raises(UsageError, match="few-shot draws"):
+        config.combinations(replace(asked, protocols=("esc2015",), full=False))
+
+
 def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path, capsys):
     arguments = ["--data", f"tones={folder}", "--models", "log-mel", "--probes", "linear,knn", "--store",
                  settings.store, "-o", str(tmp_path / "run"), "--no-report", "--draws", "2"]  # fmt: skip
     assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "-q"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["data", "protocol", "shots", "model", "pooling", "linear", "knn"]
-    shown = {(line.split()[2], name): value for line in lines[1:3]
+    assert lines[0].split() == ["data", "metric", "protocol", "shots", "model", "pooling", "linear", "knn"]
+    shown = {(line.split()[3], name): value for line in lines[1:3]
              for name, value in zip(["linear", "knn"], line.split()[-2:], strict=True)}  # fmt: skip
     for job in (job for job in whole.jobs if job["model"] == "log-mel" and job["shots"]):
         right = results.read_predictions(whole.folder, job).right.mean()

@@ -134,6 +134,15 @@ class Recording:
     def expected_s(self) -> float | None:
         return self._reader.expected_s
 
+    @property
+    def source_rate_hz(self) -> float:
+        """The recording's own rate."""
+        return self._reader.rate_hz
+
+    @property
+    def channels(self) -> int:
+        return self._reader.channels
+
     def __iter__(self) -> Iterator[np.ndarray]:
         if self._started:
             raise UsageError("a recording can be iterated once: open it again")

@@ -70,7 +70,8 @@ def _clip(table: Path, line: int, row: dict) -> Clip:
     labels = tuple(filter(None, (label.strip() for label in row.get("labels", "").split(";"))))
     label = row.get("label") or (labels[0] if labels else "")
     if not row["path"] or not label:
-        raise DataError(f"{table}: line {line} has no {'label' if row['path'] else 'path'}")
+        what = "label: label it, or write ? to leave it out" if row["path"] else "path"
+        raise DataError(f"{table}: line {line} has no {what}")
     if (split := _split(row)) and split not in SPLITS:
         raise DataError(f"{table}: line {line}: split must be one of {', '.join(SPLITS)}. Received: {row['split']!r}")
     start_s, end_s = (_seconds(table, line, row, key) for key in ("start", "end"))

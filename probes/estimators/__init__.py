@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from . import dummy, forest, logistic, neighbours, prototypes, svm
+from . import attention, dummy, episodes, forest, logistic, mlp, neighbours, prototypes, published, svm
 from .common import scores_of, spread
 
 __all__ = ["PROBES", "Probe", "scores_of", "spread"]
@@ -39,6 +39,18 @@ PROBES: dict[str, Probe] = {
               neighbours.FEW_SHOT, several=True),
         Probe("forest", "pooled", forest.ForestProbe, forest.GRID, "Breiman 2001; 500 trees"),
         Probe("prototype", "pooled", prototypes.PrototypeProbe, prototypes.GRID, "class means; Snell et al. 2017"),
+        Probe("prototype-learned", "windows", episodes.EpisodicProbe, episodes.GRID,
+              "Snell et al. 2017; few-shot as Pons et al. 2018", episodes.FEW_SHOT),
+        Probe("mlp", "pooled", mlp.MLPProbe, mlp.GRID, "Cramer et al. 2019, on one vector a clip", mlp.FEW_SHOT,
+              several=True),
+        Probe("mlp-windows", "windows", mlp.MLPProbe, mlp.GRID, "Cramer et al. 2019", mlp.FEW_SHOT, several=True),
+        Probe("attention", "windows", attention.AttentionProbe, attention.GRID,
+              "the head of Lu, Zhang & Nayak's CAB-CNN on frozen windows", attention.FEW_SHOT),
+        Probe("hear-mlp", "pooled", published.HearProbe, published.HEAR_GRID, "hear-eval-kit", several=True,
+              only="hear-mlp"),
+        Probe("evar-linear", "pooled", published.EvarProbe, ({"rate": published.EVAR_RATE},), "EVAR", several=True,
+              only="evar-linear"),
+        Probe("maeb-lr", "pooled", published.MaebProbe, ({"max_iter": 100},), "MTEB", only="maeb-lr8"),
         Probe("majority", "pooled", dummy.MajorityProbe, dummy.GRID, "the commonest label of the training part"),
         Probe("chance", "pooled", dummy.ChanceProbe, dummy.GRID, "a label drawn at random"),
     )

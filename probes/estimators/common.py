@@ -56,7 +56,7 @@ class Probabilistic(Pooled):
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of each column, 1 where it is constant, as scikit-learn's StandardScaler."""
+    """Mean and population standard deviation of each column, 1 where constant, as scikit-learn's StandardScaler."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(np.asarray(x, np.float64))

@@ -30,8 +30,8 @@ class MajorityProbe(_Deaf, Probabilistic):
 
 
 class ChanceProbe(_Deaf, Pooled):
-    """A label drawn for each clip, all equally likely. The draw is decided by the clip's vector and the seed, so that it
-    does not depend on which clips are asked together."""
+    """A label drawn for each clip, all equally likely, by the clip's vector and the seed: the same whichever clips are
+    asked together."""
 
     def __init__(self, random_state: int = 0):
         self.random_state = random_state

@@ -1,7 +1,7 @@
 """Support vector machines: standardise, then LIBSVM (Chang & Lin 2011), one machine for each pair of labels.
 
-A grid is cheap: the kernel matrix is computed once (for each gamma) and serves every C. LIBLINEAR, which needs none, was
-tried for the linear machine and took a hundred times as long on fewer clips than dimensions.
+A grid is cheap: the kernel matrix is computed once (for each gamma) and serves every C. LIBLINEAR, which needs none,
+took far longer for the linear machine on fewer clips than dimensions.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ KERNEL_BYTES = 2**29  # larger kernel matrices are not kept: LIBSVM computes the
 
 
 class SVMProbe(Pooled):
-    """C: weight of the losses; kernel "linear", or "rbf": exp(-gamma d^2 / D) of D dimensions (gamma 1 is scikit-learn's
-    "scale")."""
+    """C: weight of the losses; kernel "linear", or "rbf": exp(-gamma d^2 / D) of D dimensions (gamma 1 is what
+    scikit-learn calls "scale")."""
 
     def __init__(self, C: float = 1.0, kernel: str = "linear", gamma: float = 1.0):
         self.C, self.kernel, self.gamma = C, kernel, gamma
