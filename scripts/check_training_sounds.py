@@ -2,12 +2,12 @@
 
     python scripts/check_training_sounds.py --test data/esc10 data/language --training data/debian data/pretraining
 
-Prints the training files that share at least so many landmarks, at one time offset, with a file of one of the test
-sets: pairs of neighbouring spectral peaks (after Wang 2003, "An industrial-strength audio search algorithm"), which
-survive coding, noise, cutting and level, but not a change of speed. Short sounds have few landmarks, so a low count
-says little by itself: beside it stands how well the two waveforms correlate there, fifth of a second by fifth of a
-second (vowels and tones of one pitch do so by chance, for a while). Each set is searched by itself; at the end stands
-the highest count below `--least` in each.
+Prints the training files that share landmarks, at one time offset, with a file of one of the test sets: pairs of
+neighbouring spectral peaks (after Wang 2003, "An industrial-strength audio search algorithm"), which survive coding,
+noise, cutting and level, but not a change of speed. Short sounds have few landmarks, so a low count says little by
+itself: what counts is how well the two waveforms correlate there, fifth of a second by fifth of a second, in the median
+(vowels and tones of one pitch do so by chance, for a while). Each set is searched by itself; at the end stands the
+highest count of landmarks in each among the files that were not told.
 """
 
 import argparse
@@ -103,7 +103,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="folders, each a test set")
     parser.add_argument("--training", type=Path, nargs="+", required=True, help="folders of training sounds")
-    parser.add_argument("--least", type=int, default=9, help="landmarks to be told (default: 9)")
+    parser.add_argument("--least", type=int, default=9, help="landmarks from which waveforms are compared (default: 9)")
+    parser.add_argument("--correlation", type=float, default=0.4, help="median to be told (default: 0.4)")
     arguments = parser.parse_args()
     tests = [TestFiles(sounds([folder])) for folder in arguments.test]
     n_read, highest = 0, [0] * len(tests)
@@ -115,8 +116,8 @@ def main() -> None:
         n_read += 1
         for i, test in enumerate(tests):
             n, of, frames = test.match(*marks)
-            if n >= arguments.least:
-                median, best = correlation(sound, read(of), frames)
+            median, best = correlation(sound, read(of), frames) if n >= arguments.least else (0.0, 0.0)
+            if median >= arguments.correlation:
                 print(f"{n} landmarks, correlation {median:.2f} (best {best:.2f}): {path} | {of}", flush=True)
             else:
                 highest[i] = max(highest[i], n)
