@@ -18,7 +18,7 @@ REFUSED = ("Failed to load resource",)  # Chromium reports every status of 400 a
 
 @pytest.fixture(scope="module")
 def address():
-    with process() as service:
+    with process("--model", "l3-small-taught-1", "--model", "l3-small-1") as service:
         yield service.url
 
 
@@ -198,11 +198,13 @@ def test_the_download_is_what_the_local_model_computes(visiting, sounds, tmp_pat
         visit.open().page.locator("#hop").select_option("0.5")
         visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
+        visit.page.locator("#model").select_option("l3-small-1")  # embeds anew
+        visit.embedded()
         with visit.page.expect_download() as waiting:
             visit.page.locator("#track-a [data-do=download]").click()
         assert waiting.value.suggested_filename == "low_high.npz"
         waiting.value.save_as(tmp_path / "got.npz")
-    embedding, timestamps = l3embed.load().embed(sounds / "low_high.wav", hop=0.5)
+    embedding, timestamps = l3embed.load("l3-small-1").embed(sounds / "low_high.wav", hop=0.5)
     with np.load(tmp_path / "got.npz") as got:
         np.testing.assert_array_equal(got["embedding"], embedding)
         np.testing.assert_array_equal(got["timestamps"], timestamps)
@@ -304,6 +306,9 @@ def test_every_control_has_a_name_and_is_reached_with_the_keyboard(visiting, sou
         visit.drop("body", sounds / "noise_high.wav")
         visit.embedded("b")
         page.locator("#compare .matches li").first.wait_for()
+        for letter in "ab":
+            visit.drawn(letter)
+            page.locator(f"#track-{letter} [data-do=play]:enabled").wait_for()
         tree = visit.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
         named = set("button combobox slider image img link region application heading progressbar textbox".split())
         nodes = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]]
