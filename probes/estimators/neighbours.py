@@ -13,7 +13,7 @@ from .common import Pooled, moments, standardised
 GRID = tuple({"k": k} for k in (1, 5, 10, 20))
 FEW_SHOT = {"k": 1}
 TIE = 1e-3  # less than half a vote of 20
-CHUNK_BYTES = 2**24  # of a table of likeness: some clips beside all training clips
+CHUNK_BYTES = 2**22  # of a table of likeness: some clips beside all training clips
 
 
 class NeighboursProbe(Pooled):
@@ -52,7 +52,7 @@ def _nearest(x, vectors, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """(clips, k) likeness, falling, and the training clips that have it; equal ones in their order."""
     k = min(k, len(vectors))
     likeness, rows = np.empty((len(x), k)), np.empty((len(x), k), int)
-    lengths, chunk = np.einsum("ij,ij->i", vectors, vectors), max(1, CHUNK_BYTES // (8 * len(vectors)))
+    lengths, chunk = np.einsum("ij,ij->i", vectors, vectors), max(8, CHUNK_BYTES // (8 * len(vectors)))
     for at in range(0, len(x), chunk):
         part = x[at : at + chunk] @ vectors.T
         if metric == "l2":
