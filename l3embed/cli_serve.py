@@ -29,6 +29,8 @@ def add(commands) -> None:
     add("--max-bytes", type=int, metavar="N", help="of a request (default: 268435456, which is 256 MiB)")
     add("--max-queue", type=int, metavar="N", help="recordings that wait; beyond that, 429 (default: 128)")
     add("--max-windows", type=int, metavar="N", help="vectors of a recording (default: 200000)")
+    add("--timeout", type=float, metavar="S", help="without a byte from a sender, or one taken by a reader, after which "
+        "either is given up (default: 20)")  # fmt: skip
     add("--api-key-file", metavar="FILE", help="API keys, one a line: who brings none of them gets 401")
     add("--no-batching", action="store_true", help="a batch of the engine for each request: slower, for comparison")
     parser.set_defaults(run=_serve)
@@ -41,7 +43,8 @@ def _serve(arguments) -> int:
         raise MissingExtraError("l3embed serve", "serve") from error
 
     names = ("max_seconds", "max_bytes", "max_queue", "max_windows")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in names} | {"silent_s": arguments.timeout}
+    given = {name: value for name, value in given.items() if value is not None}
     chosen = settings.Settings(
         settings.Limits(**given), arguments.jobs, not arguments.no_batching,
         None if arguments.api_key_file is None else keys.read(arguments.api_key_file),

@@ -43,7 +43,7 @@ def landmarks(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestFiles:
-    """The landmarks of all test files, sorted."""
+    """The landmarks of all test files, sorted, and where each landmark's begin."""
 
     def __init__(self, files: list[Path]):
         self.files = files
@@ -51,19 +51,22 @@ class TestFiles:
         marks, starts = (np.concatenate(part) for part in zip(*each, strict=True))
         file = np.repeat(np.arange(len(files)), [len(m) for m, _ in each])
         order = np.argsort(marks, kind="stable")
-        self.marks, self.starts, self.file = marks[order], starts[order], file[order]
+        self.starts, self.file = starts[order], file[order]
+        self.count = np.bincount(marks, minlength=256 * 256 * REACH)
+        self.first = np.cumsum(self.count) - self.count
 
     def match(self, marks: np.ndarray, starts: np.ndarray) -> tuple[int, Path | None]:
         """How many landmarks the best test file shares with a sound's at one offset, and which file that is."""
-        first, last = (np.searchsorted(self.marks, marks, side) for side in ("left", "right"))
-        kept = (last > first) & (last - first < COMMON)
+        count = self.count[marks]
+        kept = (count > 0) & (count < COMMON)
         if not kept.any():
             return 0, None
-        found = np.concatenate([np.arange(a, b) for a, b in zip(first[kept], last[kept], strict=True)])
-        offset = np.repeat(starts[kept], (last - first)[kept]) - self.starts[found]
-        which, count = np.unique(np.stack([self.file[found], offset]), axis=1, return_counts=True)
-        best = count.argmax()
-        return int(count[best]), self.files[which[0, best]]
+        count, first = count[kept], self.first[marks[kept]]
+        found = np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
+        offset = np.repeat(starts[kept], count) - self.starts[found]
+        which, n = np.unique(self.file[found] << 32 | offset + (1 << 31), return_counts=True)
+        best = n.argmax()
+        return int(n[best]), self.files[which[best] >> 32]
 
 
 def read(path: Path, seconds: float = 60.0) -> np.ndarray:

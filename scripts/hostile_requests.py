@@ -23,6 +23,7 @@ class Case:
     limit_s: float = 30.0
     hang_up: bool = False  # close the sending side after the last piece
     may_kill: bool = False  # whether a decoder may die of it, which is answered with 502
+    expected: bytes | None = None  # the body that has to come
 
 
 def request(path="/v1/embed", body=b"", headers=(), method="POST", length=None, version="1.1") -> bytes:
@@ -38,8 +39,8 @@ def case(name: str, *arguments, allowed=FINE, limit_s=30.0, hang_up=False, **how
     return Case(name, lambda: [data], frozenset(allowed), limit_s, hang_up)
 
 
-def of_file(name: str, data: bytes, allowed=FINE) -> Case:
-    sent = request(body=data, headers=["Content-Type: application/octet-stream", "Accept: application/x-npy"])
+def of_file(name: str, data: bytes, allowed=FINE, accept: str = "application/x-npy") -> Case:
+    sent = request(body=data, headers=["Content-Type: application/octet-stream", f"Accept: {accept}"])
     return Case(name, lambda: [sent], frozenset(allowed), 60, may_kill=True)
 
 

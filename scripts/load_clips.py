@@ -12,7 +12,7 @@ import soundfile
 
 from l3embed.decode import AUDIO_SUFFIXES
 
-SHORTEST_S, LONGEST_S, MADE_HZ = 0.3, 30.0, 44_100
+MADE_HZ = 44_100
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS"}
 TOLERANCE = 1e-5  # of the largest number of a recording: what is not equal but nearer than this is told apart
 
@@ -69,12 +69,15 @@ def cut(rng: np.random.Generator, recordings: list[Path], seconds: float) -> tup
     return np.concatenate(pieces), rate_hz
 
 
-def make_clips(folder: Path, source: Path | None, n: int, seed: int) -> list[tuple[Path, float]]:
+def make_clips(
+    folder: Path, source: Path | None, n: int, lengths_s: tuple[float, float], seed: int
+) -> list[tuple[Path, float]]:
+    """(path, seconds) of n files, of lengths that are spread evenly on a logarithmic scale."""
     rng = np.random.default_rng(seed)
     recordings = sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if source else []
     clips = []
     for i in range(n):
-        seconds = float(np.exp(rng.uniform(np.log(SHORTEST_S), np.log(LONGEST_S))))
+        seconds = float(np.exp(rng.uniform(*np.log(lengths_s))))
         if recordings:
             sound, rate_hz = cut(rng, recordings, seconds)
         else:

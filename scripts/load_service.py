@@ -1,7 +1,7 @@
 """A service under load: 64 clients on this machine, every answer compared with the local model.
 
     python scripts/load_service.py [FOLDER] [--clients 64] [--seconds 120] [--batching on,off] [--sigterm]
-                                   [--clips 600] [--seed 0] [--serve OPTION...]
+                                   [--kill-every S] [--clips 600] [--lengths 0.3 30] [--seed 0] [--serve OPTION...]
 
 Clips of 0.3 to 30 s (evenly on a logarithmic scale; a third each WAV, FLAC and Ogg Vorbis) are cut from the recordings
 of FOLDER, or made. The same run measures `l3embed extract` on those files, then starts `l3embed serve`, and has each
@@ -9,7 +9,8 @@ client ask for one clip after the other. Prints: seconds of sound per second bes
 missing or not what the local model gives, 429s (asked again after Retry-After), peak memory of the service and its
 children, and which share of the processors the load itself took (it is on the same machine, so the service could do
 more). `--batching on,off` does so twice, without batches across requests the second time. `--sigterm` ends the service
-in the middle: what it had accepted must still be answered. The exit code is 1 if anything was lost or wrong.
+in the middle: what it had accepted must still be answered. `--kill-every S` kills a decoding process (kill -9) every
+S seconds: one request may fail for each, with 502, and no other. The exit code is 1 if anything was lost or wrong.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +34,7 @@ from load_clips import Clip, extract, make_clips
 import l3embed
 
 GIVES_UP_S = 120  # a client waits this long for an answer
-REFUSED = "refused while stopping"
+REFUSED, KILLED = "refused while stopping", "decoder killed"
 
 
 # --- clients: sockets and bytes, because what they take the service lacks
@@ -88,6 +90,7 @@ class Load:
     under_way: set = field(default_factory=set)
     accepted: frozenset = frozenset()  # requests under way when the service was told to stop
     stopping: bool = False
+    kills: int = 0
 
     async def client(self, seed: int, until: float) -> None:
         order, connection = random.Random(seed), Connection(self.port)
@@ -113,6 +116,8 @@ class Load:
                 break
             self.outcomes["429"] += 1
             await asyncio.sleep(float(headers.get("retry-after", 1)))
+        if status == 502 and b"decoder_died" in body and self.outcomes[KILLED] < self.kills:
+            return self.note(KILLED, ticket, clip.path.name)
         if status != 200:
             return self.note(f"status {status}", ticket, f"{clip.path.name}: {status} {body[:200]!r}")
         now = time.perf_counter()
@@ -125,19 +130,30 @@ class Load:
         if self.stopping and ticket not in self.accepted and outcome in ("no answer", "status 503"):
             outcome = REFUSED
         self.outcomes[outcome] += 1
-        if outcome not in ("equal", "near", REFUSED):
+        if outcome not in ("equal", "near", REFUSED, KILLED):
             self.bad.append(f"{outcome}: {what}")
         return outcome
 
-    async def run(self, clients: int, seconds: float, process: subprocess.Popen | None) -> float:
-        """Seconds that it took. `process` is told to stop half way."""
-        started = time.perf_counter()
-        tasks = [asyncio.create_task(self.client(i, started + seconds)) for i in range(clients)]
-        if process:
+    async def killer(self, pid: int, every_s: float) -> None:
+        order = random.Random(0)
+        while True:
+            await asyncio.sleep(every_s)
+            if found := serving.decoders(pid):
+                self.kills += 1
+                os.kill(order.choice(found), signal.SIGKILL)
+
+    async def run(self, arguments, process: subprocess.Popen) -> float:
+        """Seconds that it took."""
+        started, seconds = time.perf_counter(), arguments.seconds
+        tasks = [asyncio.create_task(self.client(i, started + seconds)) for i in range(arguments.clients)]
+        killer = asyncio.create_task(self.killer(process.pid, arguments.kill_every)) if arguments.kill_every else None
+        if arguments.sigterm:
             await asyncio.sleep(seconds / 2)
             self.accepted, self.stopping = frozenset(self.under_way), True
             process.send_signal(signal.SIGTERM)
         await asyncio.gather(*tasks)
+        if killer:
+            killer.cancel()
         return time.perf_counter() - started
 
 
@@ -150,7 +166,7 @@ def measured(clips: list[Clip], arguments, log: Path, *options: str) -> tuple[Lo
         load = Load(clips, int(address.rpartition(":")[2]))
         idle = serving.memory_mb(process.pid)
         own, served = resource.getrusage(resource.RUSAGE_SELF), serving.cpu_s(process.pid)
-        elapsed_s = asyncio.run(load.run(arguments.clients, arguments.seconds, process if arguments.sigterm else None))
+        elapsed_s = asyncio.run(load.run(arguments, process))
         used = resource.getrusage(resource.RUSAGE_SELF)
         figures = {
             "elapsed_s": elapsed_s, "rate": load.sound_s / elapsed_s, "idle": idle, "peak": watch.peak,
@@ -177,6 +193,8 @@ def report(name: str, load: Load, figures: dict, extract_rate: float, clients: i
     if figures["served_cpus"] is not None:
         shares = f"the service {figures['served_cpus']:.2f}, the load {figures['own_cpus']:.2f}"
         print(f"processors: {shares} of {os.cpu_count()}")
+    if load.kills:
+        print(f"decoders killed: {load.kills}, requests that failed with 502 for it: {load.outcomes[KILLED]}")
     if load.stopping:
         unanswered = sum(line.startswith(("no answer", "status")) for line in load.bad)
         print(f"under way at SIGTERM: {len(load.accepted)}, of those not answered: {unanswered}; "
@@ -191,16 +209,19 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--lengths", type=float, nargs=2, default=(0.3, 30.0), help="of clips, in seconds")
     parser.add_argument("--batching", default="on", help="on, off, or on,off")
     parser.add_argument("--sigterm", action="store_true")
+    parser.add_argument("--kill-every", type=float, metavar="S")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="options of l3embed serve")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", l3embed.errors.L3EmbedWarning)  # some clips are silent
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does: threads that wait actively cost speed
     with tempfile.TemporaryDirectory() as scratch:
         sounds = Path(scratch) / "sounds"
         sounds.mkdir()
-        made = make_clips(sounds, arguments.folder, arguments.clips, arguments.seed)
+        made = make_clips(sounds, arguments.folder, arguments.clips, arguments.lengths, arguments.seed)
         rate, whole = extract(sounds, Path(scratch) / "embeddings")
         print(f"{len(made)} clips, {sum(s for _, s in made):.0f} s; extract: {rate:.0f} s of sound per second "
               f"({whole:.0f} with start-up)", flush=True)  # fmt: skip

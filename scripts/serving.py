@@ -71,6 +71,17 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def decoders(pid: int) -> list[int]:
+    """The processes of a service that decode: children of the one that forks them."""
+    found = []
+    for one in family(pid)[1:]:
+        with contextlib.suppress(OSError):
+            parent = int(_stat(one)[1])
+            if parent != pid and int(_stat(parent)[1]) == pid:
+                found.append(one)
+    return found
+
+
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on (proc(5), field 3)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -81,10 +92,7 @@ def cpu_s(pid: int) -> float:
     total = 0
     for one in family(pid):
         with contextlib.suppress(OSError):
-            fields = _stat(one)
-            total += sum(
-                map(int, fields[11:15] if one == pid else fields[11:13])
-            )  # own; the first: of ended children too
+            total += sum(map(int, _stat(one)[11:15]))  # own, and of children that have ended; user and system
     return total / TICKS
 
 
@@ -98,6 +106,17 @@ def memory_mb(pid: int) -> dict[str, float]:
                 if name in total:
                     total[name] += int(value.split()[0]) / 1024
     return {"rss": total["Rss"], "pss": total["Pss"]}
+
+
+def handles(pid: int) -> dict[str, int]:
+    """How many processes, threads and open files a process and its children have."""
+    total = {"processes": 0, "threads": 0, "files": 0}
+    for one in family(pid):
+        with contextlib.suppress(OSError):
+            total["files"] += len(os.listdir(f"/proc/{one}/fd"))
+            total["threads"] += len(os.listdir(f"/proc/{one}/task"))
+            total["processes"] += 1
+    return total
 
 
 class Watch(threading.Thread):

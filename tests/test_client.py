@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import tone, write
-from services import running
+from serving import running
 
 import l3embed
 from l3embed import Client

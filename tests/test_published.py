@@ -320,9 +320,7 @@ def test_what_has_no_published_hash_is_not_fetched_but_another_file_of_the_same_
     assert fetch.fetch(original) == tmp_path / "cache" / "x" / "port.pth" and server.asked == ["/port.pth"]
     (tmp_path / "cache" / "x" / "original.ckpt").write_bytes(b"by hand")
     assert fetch.fetch(original).name == "original.ckpt"
-    with pytest.raises(
-        WeightsError, match=r"no hash of http.*/y is known, so it is not fetched: put .*x/y"
-    ):
+    with pytest.raises(WeightsError, match=r"no hash of http.*/y is known, so it is not fetched: put .*x/y"):
         fetch.fetch(zoo.File("x", "y", f"{server.url}/y"))
     with pytest.raises(WeightsError, match=r"sound8.npy: is not at hand, and no stable address of sound8.npy is known"):
         weights.find("soundnet-conv7")

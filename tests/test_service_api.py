@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
-from services import ask, embed, form, metric, running
+from serving import ask, embed, form, metric, running
 from test_service_load import samples
 
 from l3embed.service.problems import REASONS
@@ -39,52 +41,28 @@ def test_every_route_is_described_with_its_answers_and_problems(described):
 
 
 def test_examples_are_of_the_form_that_is_described(described):
-    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema = pytest.importorskip("jsonschema_rs")  # schemathesis brings it
     for path in ("/v1/embed", "/v1/embed/batch", "/v1/similarity"):
         content = described["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
-        jsonschema.validate(content["example"], {**content["schema"], "components": described["components"]})
+        jsonschema.validate({**content["schema"], "components": described["components"]}, content["example"])
 
 
-@pytest.mark.parametrize(
-    "method, path",
-    [("POST", "/v1/embed"), ("POST", "/v1/embed/batch"), ("POST", "/v1/similarity"), ("GET", "/v1/models"),
-     ("GET", "/v1/models/{name}"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")],
-)  # fmt: skip
-def test_the_service_is_as_it_is_described(server, method, path):
+def test_the_service_is_as_it_is_described(server):
     """Good and bad requests made from the description: no defect, no status, type or form that it does not name.
 
     Not asked: that what the description allows is always taken, for no description says what is a recording.
     """
-    schemathesis = pytest.importorskip("schemathesis")
-    from hypothesis import HealthCheck, Phase, given, settings
-
-    checks = schemathesis.checks
-    operation = schemathesis.openapi.from_url(f"{server.url}/openapi.json")[path][method]
-    asked = [
-        checks.not_a_server_error, checks.CHECKS.get_one("status_code_conformance"),
-        checks.CHECKS.get_one("content_type_conformance"), checks.CHECKS.get_one("response_schema_conformance"),
-        checks.CHECKS.get_one("response_headers_conformance"), checks.CHECKS.get_one("negative_data_rejection"),
-        checks.CHECKS.get_one("unsupported_method"),
+    pytest.importorskip("schemathesis")
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--max-examples", "8", "--seed",
+        "1", "--exclude-checks", "positive_data_acceptance", "--no-color", "--request-timeout", "60",
+        "--generation-database", "none",
     ]  # fmt: skip
-    statuses = set()
-
-    for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
-        try:
-            strategy = operation.as_strategy(generation_mode=mode)
-        except Exception as error:  # nothing about a route without parameters can be wrong
-            assert mode is schemathesis.GenerationMode.NEGATIVE, error
-            continue
-
-        @settings(max_examples=15, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-                  suppress_health_check=list(HealthCheck))  # fmt: skip
-        @given(case=strategy)
-        def ask_all(case):
-            response = case.call()
-            statuses.add(response.status_code)
-            case.validate_response(response, checks=asked)
-
-        ask_all()
-    assert statuses and 500 not in statuses
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    tested = re.search(r"Test cases:\n  (\d+) generated, (\d+) passed", done.stdout)
+    assert tested and int(tested[1]) > 300, done.stdout[-2000:]
+    assert embed(server.url, samples(1), kind="application/json")[0] == 200
 
 
 def test_what_was_counted(placeholder):

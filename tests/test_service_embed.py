@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from conftest import tone, write
-from services import ask, embed, form, process, running
+from serving import ask, embed, form, process, running
 
 from l3embed import extract, plan, pooling
 from l3embed.decode import ffmpeg_binary

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import tone, write
-from services import ask, embed, eventually, form, metric, problem, running
+from serving import ask, embed, eventually, form, metric, problem, running
 
 from l3embed.decode import ffmpeg_binary
 from l3embed.embed import EmbeddingModel

@@ -16,7 +16,7 @@ import pytest
 from conftest import tone, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from services import ask, embed, eventually, form, metric, problem, process, running
+from serving import ask, embed, eventually, form, metric, problem, process, running
 
 from l3embed.embed import EmbeddingModel, Job
 from l3embed.engine import Batch, PlaceholderEngine, run
@@ -245,7 +245,7 @@ def test_a_client_that_leaves_frees_its_place_its_rows_and_its_decoder(slow, tmp
                 assert server.desk.admission.n == 1
             eventually(lambda: not server.desk.admission.n_open)
             eventually(lambda: not server.desk.batchers["placeholder"].n_waiting)
-        assert server.desk.decoders.n_dropped == 2
+        eventually(lambda: server.desk.decoders.n_dropped == 2)
         slow.engine.gate.set()
         assert embed(server.url, samples(1), kind="application/json")[0] == 200
         assert metric(server.url, 'l3embed_failures_total{reason="client_gone"}') == 2
@@ -285,7 +285,7 @@ def test_idle_decoders_that_die_are_replaced(placeholder):
             assert embed(server.url, samples(1), NPY, "application/json")[0] == 200
             for child in server.desk.decoders.all:
                 os.kill(child.pid, signal.SIGKILL)
-                child._process.join()
+                eventually(lambda child=child: not child.is_alive)
 
 
 def test_sigterm_answers_what_was_accepted_and_refuses_the_rest(tmp_path):

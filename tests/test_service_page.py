@@ -85,7 +85,7 @@ def test_a_long_recording_is_shown_in_bounded_memory(visiting, tmp_path):
         long = write(tmp_path / "long.wav", np.tile(tone(10, 8000), 22), 8000)
         visit.open().drop("body", long)
         visit.embedded()
-        assert "220 s · 2196 windows of 384 numbers · every 0.1 s" == visit.page.locator("#track-a .facts").inner_text()
+        assert "3:40 · 2196 windows of 384 numbers · every 0.1 s" == visit.page.locator("#track-a .facts").inner_text()
         kept = visit.page.locator("#track-a .square").get_attribute("aria-label")
         assert int(re.search(r"(\d+) by", kept)[1]) <= 384
         visit.drawn()
@@ -129,10 +129,10 @@ def test_clicks_and_keys_seek_and_all_cursors_follow(visiting, sounds):
             assert at() == pytest.approx(expected, abs=0.02), key
         timeline.press("Home")
         timeline.press("Space")
-        page.get_by_role("button", name="Pause").wait_for()
+        page.get_by_role("button", name="Pause A").wait_for()
         page.wait_for_timeout(400)
         timeline.press("Space")
-        page.get_by_role("button", name="Play", exact=True).wait_for()
+        page.get_by_role("button", name="Play A").wait_for()
         assert 0.1 < at() < 3.9
         square = page.locator("#track-a .square").bounding_box()
         page.locator("#track-a .square").click(position={"x": square["width"] * 20.5 / 36, "y": 5})
@@ -162,7 +162,7 @@ def test_the_best_match_is_where_both_recordings_hold_the_same(visiting, sounds)
         at = a[np.argmin(abs(times - a_s))] @ b[np.argmin(abs(times - b_s))]
         assert told == pytest.approx(at, abs=1e-3)
         first.get_by_role("button", name="Play B").click()
-        page.get_by_role("button", name="Pause").wait_for()
+        page.get_by_role("button", name="Pause B").wait_for()
         cross = page.locator("#cross .square")
         cross.press("ArrowDown")
         cross.press("ArrowRight")
@@ -190,13 +190,18 @@ def test_the_download_is_what_the_local_model_computes(visiting, sounds, tmp_pat
         np.testing.assert_array_equal(got["timestamps"], timestamps)
 
 
-def test_the_microphone_is_recorded_as_it_is(visiting):
+def test_the_microphone_is_recorded_as_it_is(visiting, sounds):
     with visiting(permissions=["microphone"]) as visit:
         page = visit.open().page
         page.get_by_role("button", name="Record A").click()
         page.locator("#intake-a .recording").get_by_text(re.compile(r"^0:0[1-9]")).wait_for()
         page.get_by_role("button", name="Stop recording").click()
         visit.embedded()
+        page.get_by_role("button", name="Record B").click()
+        page.locator("#intake-b .recording").wait_for()
+        visit.drop("body", sounds / "low_high.wav")  # in place of what is being recorded
+        visit.embedded("b")
+        assert page.locator("#track-b [data-name]").inner_text() == "low_high.wav"
         assert re.match(r"recording .*\.wav", page.locator("#track-a [data-name]").inner_text())
         seconds = float(page.locator("#track-a .facts").inner_text().split()[0])
         assert 1 <= seconds < 10
@@ -249,30 +254,23 @@ def test_a_stream_that_breaks_is_an_error(visiting, sounds):
         assert visit.page.locator("#track-a [data-do=download]").is_disabled()
 
 
-def test_a_key_is_asked_for_only_where_one_is_needed(visiting, sounds):
-    with visiting(expect=REFUSED) as visit:
-
-        def guarded(route):
-            if route.request.headers.get("authorization") == "Bearer right":
-                route.continue_()
-            else:
-                route.fulfill(status=401, json={"detail": "the API key is missing or wrong"})
-
-        visit.page.goto(visit.address)
-        visit.page.locator("#model:enabled").wait_for()
-        assert not visit.page.locator("#key-form").is_visible()
-        visit.page.route("**/v1/**", guarded)
+def test_a_key_is_asked_for_only_where_one_is_needed(visiting, browser, sounds, tmp_path):  # noqa: F811
+    with visiting() as visit:
+        assert not visit.open().page.locator("#key-form").is_visible()
+    (tmp_path / "keys").write_text("the-right-key-of-some-length\n")
+    with process("--api-key-file", str(tmp_path / "keys")) as service:
+        visit = Visit(browser, service.url)
         visit.page.goto(visit.address)
         key = visit.page.get_by_label("API key")
-        key.wait_for()
-        key.fill("wrong")
-        key.press("Enter")
-        visit.page.get_by_text("The API key is missing or wrong.").wait_for()
-        key.fill("right")
-        key.press("Enter")
+        for tried in ("wrong", "the-right-key-of-some-length"):
+            key.fill(tried)
+            key.press("Enter")
+            if tried == "wrong":
+                visit.page.locator("#key-error").get_by_text(re.compile(r"^[A-Z].*key.*\.$")).wait_for()
         key.wait_for(state="hidden")
         visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
+        visit.close(expect=REFUSED)
 
 
 # --- who can use it

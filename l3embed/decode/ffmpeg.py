@@ -15,7 +15,7 @@ from .bounds import DEMUXERS
 from .source import Source
 
 _NO_FFMPEG = "needs ffmpeg to be decoded and none was found: install ffmpeg, or pip install imageio-ffmpeg"
-TRUNCATED = "is truncated: its index (the moov atom) is missing, as in a recording that was cut off"
+TRUNCATED = "is truncated (its index, the moov atom, is missing, as in a recording that was cut off), or no MP4 at all"
 _NOT_AUDIO = "is not audio: neither libsndfile nor ffmpeg recognises it"
 
 

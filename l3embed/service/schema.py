@@ -210,7 +210,7 @@ _HEADERS = {
 }
 _ABOUT = {
     "model": "l3-small-taught-1", "fingerprint": "a5c2ed76ab9e0253", "recipe_hash": "d982587336eca444", "dim": 384,
-    "rate_hz": 32000, "window_s": 1.0, "hop_s": 0.1, "center": True, "precision": "bf16", "pool": None,
+    "rate_hz": 32000, "window_s": 1.0, "hop_s": 0.1, "center": True, "precision": "bf16", "pool": "mean",
 }  # fmt: skip
 _ENDING = {"n_windows": 1, "seconds": 0.004, "notes": []}
 _VECTORS = {"timestamps": [0.0], "embedding": [[0.566406, -0.988281, 0.691406]]}
@@ -279,7 +279,7 @@ SIMILARITY = {
     "summary": "How alike two recordings are",
     "tags": ["embedding"],
     "responses": _answers("Cosine of their pooled vectors, and of their windows where it was asked for.", {
-        JSON: {**_ref(Similarity), "example": {**_ABOUT, "pool": "mean", "similarity": 0.91, "a": {
+        JSON: {**_ref(Similarity), "example": {**_ABOUT, "similarity": 0.91, "a": {
             "seconds": 1.0, "notes": [], "timestamps": [0.0]}, "b": {
             "seconds": 1.0, "notes": [], "timestamps": [0.0]}, "matrix": [[0.91]]}},
     }),

@@ -33,9 +33,10 @@ class Limits:
     least_bytes_per_s: float = 8192.0  # of a body, on average, after `silent_s`
 
     def __post_init__(self):
-        for name in ("max_seconds", "max_bytes", "max_queue"):
+        for name in ("max_seconds", "max_bytes", "max_queue", "max_windows", "silent_s"):
             if not getattr(self, name) > 0:
-                raise UsageError(f"{name.replace('_', '-')} must be more than 0. Received: {getattr(self, name)!r}")
+                option = {"silent_s": "timeout"}.get(name, name.replace("_", "-"))
+                raise UsageError(f"--{option} must be more than 0. Received: {getattr(self, name)!r}")
 
     @property
     def bounds(self) -> decode.Bounds:
@@ -58,4 +59,4 @@ class Settings:
 
     def __post_init__(self):
         if self.jobs < 1:
-            raise UsageError(f"jobs must be at least 1. Received: {self.jobs}")
+            raise UsageError(f"--jobs must be at least 1. Received: {self.jobs}")

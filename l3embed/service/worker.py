@@ -28,6 +28,8 @@ from ..spec import FrontEnd, Waveform
 from ..windows import Framing
 
 LENGTHS = struct.Struct(">II")
+NUMBER = struct.Struct(">i")  # between service and nursery: 0 and a socket, or the number of a process
+HIGHEST_HZ = 1e9  # that is said of samples; what is allowed is less (Limits)
 LARGE_KB = 512 * 1024
 
 
@@ -47,11 +49,45 @@ class Task:
     memory_bytes: int
 
 
+def nursery(control: socket.socket) -> None:
+    """Make children, each for the socket that is sent, and tell what became of them; until nobody asks any more.
+
+    What decoding takes is loaded here, once: a child is there in milliseconds, and shares the memory of it.
+    """
+    import ffmpeg  # noqa: F401
+    import soundfile  # noqa: F401
+    import soxr  # noqa: F401
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+        if not asked:
+            return
+        (pid,) = NUMBER.unpack(asked)
+        if descriptors:
+            control.sendall(NUMBER.pack(_child(control, descriptors[0])))
+        else:
+            _, status = os.waitpid(pid, 0)
+            control.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+def _child(control: socket.socket, descriptor: int) -> int:
+    pid = os.fork()
+    if pid:
+        os.close(descriptor)
+        return pid
+    try:
+        control.close()
+        main(socket.socket(fileno=descriptor))
+    except (EOFError, OSError):  # the service is gone
+        pass
+    finally:
+        os._exit(0)
+
+
 def main(link: socket.socket) -> None:
     """Do what comes until nobody is there any more."""
     os.setsid()  # its ffmpeg can be ended with it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the service's
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with link:
         while received := _receive(link):
             task, file = received
@@ -131,9 +167,9 @@ def messages(task: Task, file) -> Iterator[tuple[dict, np.ndarray | None]]:
         yield _failed("bad_setting", error), None
     except MemoryError:
         yield {"end": "too_costly", "detail": "needs more memory to be decoded than is allowed"}, None
-    except Exception as error:  # nobody foresaw it: it is for the log
+    except Exception as error:  # nobody foresaw it: whatever it is, it is this recording's; the log has more
         traceback.print_exception(error)
-        yield {"end": "internal", "detail": ""}, None
+        yield {"end": "bad_audio", "detail": "cannot be decoded"}, None
 
 
 def _failed(why: str, error: Exception) -> dict:
@@ -169,4 +205,6 @@ def _json(file) -> tuple[np.ndarray, float]:
         array = np.asarray(samples)
     if array is None or array.dtype.kind not in "iuf":
         raise AudioError("has samples that are not a list of numbers, or a list of such lists, all of one length")
-    return array.astype(np.float64), rate_hz
+    if not isinstance(rate_hz, int | float) or isinstance(rate_hz, bool) or not 0 < rate_hz <= HIGHEST_HZ:
+        raise UsageError("sample_rate must be a number of Hz, more than 0")
+    return array.astype(np.float64), float(rate_hz)

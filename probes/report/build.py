@@ -61,6 +61,9 @@ def _swap(part: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+CLASSES = 60  # of confusions that a page shows; the table has all
+
+
 class Builder:
     """Makes one report; `folder` is where it is built, `out` where it will lie."""
 
@@ -91,8 +94,8 @@ class Builder:
             [self._section(name) for name in found.sets], cost, self._cost_figures(cost, first),
             content.pairs_over_sets([one for one in self.rankings if len(one.sets) > 1]), _models(found),
             [(name, tables.shown(m["trained_on"], "text")) for name, m in found.models.items() if m.get("trained_on")],
-            [{"name": n, **p} for n, p in found.protocols.items()], _probes(found), clips.failed_jobs(found),
-            clips.failed_clips(found), _settings(found), [],
+            [{"summary": "", "faults": [], "source": "", **p, "name": n} for n, p in found.protocols.items()],
+            _probes(found), clips.failed_jobs(found), clips.failed_clips(found), _settings(found), [],
         )  # fmt: skip
 
     def _section(self, name: str) -> page.Section:
@@ -107,7 +110,9 @@ class Builder:
         made.scores = content.scores(here) if here else None
         for f in here:
             made.pairs.append((f"{f.probe} probe, protocol {f.protocol}", words.of_family(f), content.pairs([f])))
-        made.confusions = [page.confusion(f, k) for f in here[:1] for k in range(len(f.rows))]
+        made.confusions = [
+            page.confusion(f, k) for f in here[:1] for k in range(len(f.rows)) if len(f.table.classes) <= CLASSES
+        ]
         for s in shots:
             made.curves.append(self._plot(figures.curves(s, self.look), f"{s.probe}, {s.protocol}", "fewshot", name,
                                           s.probe, s.protocol))  # fmt: skip

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from l3embed.errors import DataError
+
 from .. import scores, statistics
 from .reading import Found, Job, Tested, tested
 
 DRAWS = 1_999  # resamples of scores that are no shares of clips
 SHARES = 4_999  # of those that are
+WORK = 2_000_000_000  # resamples x clips x classes of mAP: fewer resamples of the largest sets
 LEVEL = statistics.LEVEL
 
 
@@ -92,7 +95,7 @@ def family(found: Found, jobs: list[Job]) -> Family:
     metric = "map" if data.multi_label else data.metric
     tables, notes = aligned([tested(found, job) for job in jobs])
     units = data.units[tables[0].rows]
-    rows = [_row(job, table, units, metric) for job, table in zip(jobs, tables, strict=True)]
+    rows = _rows(jobs, tables, units, metric)
     order = sorted(range(len(rows)), key=lambda k: (-round(rows[k].score.value, 12), rows[k].model))
     rows, tables = [rows[k] for k in order], [tables[k] for k in order]
     weights = scores.weights(tables[0].label if metric == "uar" else tables[0].parts)
@@ -114,7 +117,7 @@ def aligned(tables: list[Tested]) -> tuple[list[Tested], list[str]]:
         return tables, []
     common = set(keys[0]).intersection(*keys[1:])
     if not common:
-        return [tables[0]], ["the models were tested on different clips: only the first is shown"]
+        raise DataError("the models of a probe were tested on different clips: report their runs apart")
     out = [t.take(np.array([key in common for key in k])) for t, k in zip(tables, keys, strict=True)]
     n = max(map(len, keys)) - len(common)
     return out, [f"{n} tests are not there for every model and are left out of all"]
@@ -127,7 +130,7 @@ def compare(rows: list[Row], units: np.ndarray, weights: np.ndarray) -> statisti
     values = np.array([row.score.value for row in rows])
     i, j = np.triu_indices(len(rows), 1)
     p = [statistics.bootstrap_p(rows[a].drawn - rows[b].drawn) for a, b in zip(i, j, strict=True)]
-    return statistics.from_p(values[:, None] - values, np.array(p), 2 / (DRAWS + 1))
+    return statistics.from_p(values[:, None] - values, np.array(p), 2 / (len(rows[0].drawn) + 1))
 
 
 def _visible(rows: list[Row], units, weights, level: float) -> float:
@@ -140,30 +143,50 @@ def _visible(rows: list[Row], units, weights, level: float) -> float:
     ]))  # fmt: skip
 
 
-def _row(job: Job, table: Tested, units: np.ndarray, metric: str) -> Row:
-    right, of = table.right, scores.weights(table.parts)
-    several = bool((table.targets.sum(axis=1) > 1).any())
+def _rows(jobs: list[Job], tables: list[Tested], units: np.ndarray, metric: str) -> list[Row]:
+    """A row a job; all of them see the same resamples."""
+    first, right = tables[0], np.stack([table.right for table in tables])
+    of, labels, k = scores.weights(first.parts), first.label, len(tables)
+    draws = int(np.clip(WORK // max(1, first.scores.size), 199, DRAWS))
+    shared = statistics.bootstrap(
+        lambda times: np.stack([scores.share(right.T, of, times), scores.uar(right.T, labels, times)]).swapaxes(0, 1),
+        units, first.fold, SHARES,
+    )  # fmt: skip
+    others = statistics.bootstrap(
+        lambda times: np.stack([_others(table, times) for table in tables]).transpose(2, 1, 0), units, first.fold, draws
+    )
+    values = np.stack([scores.share(right.T, of), scores.uar(right.T, labels), *_points(tables)])  # (4, models)
+    drawn = {name: (shared, others)[n // 2][:, n % 2] for n, name in enumerate(("accuracy", "uar", "f1", "map"))}
+    out = []
+    for m in range(k):
+        each = {
+            name: None if np.isnan(value) else Score(float(value), *statistics.interval(drawn[name][:, m]))
+            for name, value in zip(drawn, values[:, m], strict=True)
+        }
+        out.append(_row(jobs[m], tables[m], each, drawn[metric][:, m], metric))
+    return out
 
-    def shares(times):
-        return np.stack([scores.share(right, of, times), scores.uar(right, table.label, times)], axis=1)
 
-    def others(times):
-        ap = scores.mean_average_precision(table.scores, table.targets, times) if has_scores else np.zeros(len(times))
-        return np.stack([scores.macro_f1(table.predicted, table.label, times), ap], axis=1)
+def _others(table: Tested, times: np.ndarray) -> np.ndarray:
+    """(2, draws) macro-F1 and mAP."""
+    has_scores = not np.isnan(table.scores).all()
+    ap = scores.mean_average_precision(table.scores, table.targets, times) if has_scores else np.zeros(len(times))
+    return np.stack([scores.macro_f1(table.predicted, table.label, times), ap])
 
-    has_scores = bool(table.targets.any()) and not np.isnan(table.scores).all()
-    shared = statistics.bootstrap(shares, units, table.fold, SHARES)
-    other = statistics.bootstrap(others, units, table.fold, DRAWS)
-    ap = scores.mean_average_precision(table.scores, table.targets) if has_scores else None
-    each = {
-        "accuracy": (scores.share(right, of), shared[:, 0]), "uar": (scores.uar(right, table.label), shared[:, 1]),
-        "f1": (scores.macro_f1(table.predicted, table.label), other[:, 0]), "map": (ap, other[:, 1]),
-    }  # fmt: skip
-    found = {name: Score(float(v), *statistics.interval(d)) if v is not None else None for name, (v, d) in each.items()}
+
+def _points(tables: list[Tested]) -> np.ndarray:
+    """(2, models) macro-F1 and mAP as they are; mAP is NaN where there are no scores."""
+    found = np.stack([_others(table, np.ones((1, len(table.rows))))[:, 0] for table in tables], axis=1)
+    found[1, [np.isnan(table.scores).all() for table in tables]] = np.nan
+    return found
+
+
+def _row(job: Job, table: Tested, each: dict, drawn: np.ndarray, metric: str) -> Row:
+    right, several = table.right, bool((table.targets.sum(axis=1) > 1).any())
     return Row(
-        job.model, job, **found, calibration=None if several else scores.calibration_error(table.scores, table.label),
+        job.model, job, **each, calibration=None if several else scores.calibration_error(table.scores, table.label),
         folds=_folds(right, table), confusion=scores.confusion(table.predicted, table.label, len(table.classes)),
-        n_failed=len(np.unique(table.rows[table.predicted < 0])), right=right, drawn=each[metric][1], metric=metric,
+        n_failed=len(np.unique(table.rows[table.predicted < 0])), right=right, drawn=drawn, metric=metric,
     )  # fmt: skip
 
 
@@ -214,7 +237,8 @@ def _ranking(models: list[str], each: list[Family]) -> Ranking:
     rows = []
     for model in full:
         # sets are independent: each takes its resamples in another order
-        drawn = np.mean([_turned(there[model][s].drawn, k) for k, s in enumerate(sets)], axis=0)
+        n = min(len(there[model][s].drawn) for s in sets)
+        drawn = np.mean([_turned(there[model][s].drawn, k)[:n] for k, s in enumerate(sets)], axis=0)
         value = float(np.mean([there[model][s].score.value for s in sets]))
         rows.append((Standing(model, Score(value, *statistics.interval(drawn)), there[model]), drawn))
     rows.sort(key=lambda row: (-round(row[0].mean.value, 12), row[0].model))
@@ -229,7 +253,7 @@ def _ranking(models: list[str], each: list[Family]) -> Ranking:
 
 
 def _turned(drawn: np.ndarray, k: int) -> np.ndarray:
-    return np.random.default_rng(k).permutation(drawn)[:DRAWS]
+    return np.random.default_rng(k).permutation(drawn)
 
 
 def _nothing() -> statistics.Pairs:
@@ -242,7 +266,7 @@ def _over_sets(standing: list[Standing], drawn: list[np.ndarray], each: list[Fam
         mean = np.array([row.mean.value for row in standing])
         i, j = np.triu_indices(len(standing), 1)
         p = [statistics.bootstrap_p(drawn[a] - drawn[b]) for a, b in zip(i, j, strict=True)]
-        return statistics.from_p(mean[:, None] - mean, np.array(p), 2 / (DRAWS + 1))
+        return statistics.from_p(mean[:, None] - mean, np.array(p), 2 / (len(drawn[0]) + 1))
     right = np.concatenate([np.stack([row.sets[f.data].right for row in standing]) for f in each], axis=1)
     units = np.concatenate([np.char.add(f"{k}:", f.units) for k, f in enumerate(each)])
     return statistics.pairs(right, units, np.concatenate([f.weights / len(each) for f in each]))

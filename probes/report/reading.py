@@ -108,6 +108,8 @@ def read(folders: Iterable[str | Path]) -> Found:
         found.probes = {**about["probes"], **found.probes}
         found.protocols = {**about["protocols"], **found.protocols}
         _add_sets(found, folder, about)
+        if not about.get("finished"):
+            found.notes.append(f"{folder} is not finished: what is missing may change everything below")
     names = _model_names(found)
     poolings = _poolings(found)
     for k, folder in enumerate(found.runs):
@@ -130,7 +132,7 @@ def tested(found: Found, job: Job) -> Tested:
     targets = np.zeros((len(rows), len(place)), bool)
     for i, row in enumerate(rows):
         targets[i, [place[name] for name in data.several(row) if name in place]] = True
-    order = np.lexsort((rows, said.draw))
+    order = np.lexsort((np.array(said.fold, str), rows, said.draw))
     table = Tested(
         rows, np.asarray(said.draw), np.array(said.fold, str), np.array([place.get(x, -1) for x in said.label]),
         np.array([place.get(x, -1) for x in said.predicted]), targets, said.scores, list(said.classes),
@@ -179,23 +181,43 @@ def _poolings(found: Found) -> dict[str, set[str]]:
 
 def _add_jobs(found: Found, k: int, folder: Path, names: dict, poolings: dict) -> None:
     where = {job.id: job.run for job in found.jobs}
-    twice = []
-    for about in results.read_jobs(folder):
+    asked = {_question(job.about, job.model) for job in found.jobs}
+    twice, again = [], []
+    for about in sorted(results.read_jobs(folder), key=lambda job: -(job.get("draws") or 1)):
+        model = names.get((k, about["model"]), about["model"])
+        if about["data"] not in found.sets:
+            raise DataError(f"{folder}: job {about['id']} is of {about['data']!r}, which run.json does not have")
+        for table, name in (
+            (found.models, model),
+            (found.probes, about["probe"]),
+            (found.protocols, about["protocol"]),
+        ):
+            table.setdefault(name, {})
         if about["status"] != "ok":
-            found.failed.append({**about, "run": folder, "model": names.get((k, about["model"]), about["model"])})
+            found.failed.append({**about, "run": folder, "model": model})
         elif about["id"] in where:
             twice.append(about)
+        elif _question(about, model) in asked:
+            again.append(about)
         else:
+            asked.add(_question(about, model))
             probe = about["probe"] if len(poolings[about["probe"]]) == 1 else f"{about['probe']}, {about['pooling']}"
-            found.jobs.append(Job(folder, about, names[k, about["model"]], probe))
-    if twice:
-        named = ", ".join(f"{j['data']} {j['model']} {j['probe']}" for j in twice[:3])
-        more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
-        found.notes.append(
-            f"{len(twice)} jobs of {folder} are in {where[twice[0]['id']]} too ({named}{more}): counted once"
-        )
+            found.jobs.append(Job(folder, about, model, probe))
+    for jobs, says in (
+        (twice, "are in another run too"),
+        (again, "ask the same as others with another seed or version"),
+    ):
+        if jobs:
+            named = ", ".join(f"{j['data']} {j['model']} {j['probe']}" for j in jobs[:3])
+            more = f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""
+            found.notes.append(f"{len(jobs)} jobs of {folder} {says}: counted once ({named}{more})")
     done = {(cost["model"], cost["data"]) for cost in found.costs}
     for cost in results.read_costs(folder):
         cost = {**cost, "model": names.get((k, cost["model"]), cost["model"])}
         if (cost["model"], cost["data"]) not in done:
             found.costs.append(cost)
+
+
+def _question(about: dict, model: str) -> tuple:
+    """What a family may have once."""
+    return (model, *(about[key] for key in ("data", "probe", "protocol", "pooling", "shots")))

@@ -9,6 +9,7 @@ import { Track } from "./track.js";
 const HOPS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5];
 const find = (id) => document.getElementById(id);
 const known = new Map();
+const cancelRecording = {};
 
 // --- the tracks
 
@@ -26,6 +27,7 @@ const tracks = Object.fromEntries(["a", "b"].map((slot) => [slot, new Track(find
 const comparison = new Comparison(find("compare"), tracks);
 
 function take(file, slot = tracks.a.file ? "b" : "a") {
+  cancelRecording[slot]?.();
   find(`intake-${slot}`).hidden = true;
   find("intake-b").hidden = Boolean(slot === "b" || tracks.b.file);
   page.say(`Embedding ${file.name || "the pasted sound"}.`);
@@ -148,7 +150,7 @@ find("key-form").addEventListener("submit", async (event) => {
   if (find("key-form").hidden) anew();
 });
 for (const slot of ["a", "b"]) {
-  offerChoices(find(`intake-${slot}`).querySelector(".choices"), (file) => take(file, slot), slot.toUpperCase());
+  cancelRecording[slot] = offerChoices(find(`intake-${slot}`).querySelector(".choices"), (file) => take(file, slot), slot.toUpperCase());
 }
 acceptDrops(find("drop"), () => (tracks.a.file ? ["a", "b"] : ["a"]), take);
 acceptPastes((file) => take(file));

@@ -3,7 +3,13 @@
 import { clock } from "./panels.js";
 import { record } from "./record.js";
 
-/** Fills a place with the buttons. @param {HTMLElement} host @param {(file: File) => void} take @param {string} letter */
+/**
+ * Fills a place with the buttons.
+ * @param {HTMLElement} host
+ * @param {(file: File) => void} take
+ * @param {string} letter
+ * @returns {() => void} ends a recording that is under way, and drops it
+ */
 export function offerChoices(host, take, letter) {
   host.replaceChildren(document.getElementById("choices-template").content.cloneNode(true));
   const part = (selector) => host.querySelector(selector);
@@ -48,6 +54,11 @@ export function offerChoices(host, take, letter) {
     }
     button.disabled = false;
   });
+  return () => {
+    running?.stop();
+    running = null;
+    show(false);
+  };
 }
 
 /** Files dropped anywhere. @param {HTMLElement} veil its children with data-slot are the places, shown while dragging */
@@ -68,8 +79,10 @@ export function acceptDrops(veil, choices, take) {
     event.preventDefault();
     veil.hidden = true;
     const slot = event.target.closest?.("[data-slot]")?.dataset.slot;
-    const file = event.dataTransfer.files[0];
-    if (file) take(file, slot ?? choices().at(-1));
+    const [first, second] = event.dataTransfer.files;
+    const to = slot ?? choices().at(-1);
+    if (first) take(first, to);
+    if (second && to === "a") take(second, "b");
   });
 }
 

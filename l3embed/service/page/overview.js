@@ -6,7 +6,8 @@ const MOST_COLUMNS = 1600;
 const MOST_FRAMES = 8; // spectra averaged in a column
 export const BANDS = 160;
 const BLOCK = 1 << 20; // samples read at once
-const RANGE_DB = 75;
+const [LEAST_RANGE_DB, MOST_RANGE_DB] = [40, 80];
+const BACKGROUND = 0.4; // of all levels are background
 
 /**
  * @param {{rate: number, length: number, read: (from: number, to: number) => Promise<Float32Array>}} sound mono
@@ -86,9 +87,12 @@ export function heightOf(hz, rate) {
   return mel(hz) / mel(rate / 2);
 }
 
+/** 0 to 255 from the floor to the loudest. The floor is the background's level, but the range is neither tiny nor huge. */
 function quantised(decibels) {
   let loudest = -90; // quieter than this everywhere is drawn as silence
   for (const value of decibels) if (value > loudest) loudest = value;
-  const floor = loudest - RANGE_DB;
-  return Uint8Array.from(decibels, (value) => Math.max(0, Math.min(255, (255 * (value - floor)) / RANGE_DB)));
+  const some = decibels.filter((_, i) => i % Math.ceil(decibels.length / 8192) === 0).sort();
+  const background = some[Math.floor(BACKGROUND * some.length)];
+  const range = Math.max(LEAST_RANGE_DB, Math.min(MOST_RANGE_DB, loudest - background));
+  return Uint8Array.from(decibels, (value) => Math.max(0, Math.min(255, 255 * (1 + (value - loudest) / range))));
 }

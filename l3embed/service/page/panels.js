@@ -63,10 +63,11 @@ function drawFrequencies(context, rate, height) {
     const y = height * (1 - heightOf(1000 * khz, rate));
     if (y < 26 || below - y < 16) continue;
     below = y;
-    context.lineWidth = 3;
+    context.lineWidth = 3.5;
+    context.lineJoin = "round";
     context.strokeStyle = colour("--panel");
     context.strokeText(String(khz), 6, y);
-    context.fillStyle = colour("--ink-soft");
+    context.fillStyle = colour("--ink");
     context.fillText(String(khz), 6, y);
   }
 }

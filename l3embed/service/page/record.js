@@ -15,7 +15,16 @@ export async function record(heard) {
   const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: raw }).catch(refused);
   const context = new AudioContext();
-  await context.audioWorklet.addModule(new URL("recorder.worklet.js", import.meta.url));
+  const close = () => {
+    for (const track of stream.getTracks()) track.stop();
+    return context.close();
+  };
+  try {
+    await context.audioWorklet.addModule(new URL("recorder.worklet.js", import.meta.url));
+  } catch (error) {
+    await close();
+    throw error;
+  }
   const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   const blocks = [];
   let samples = 0;
@@ -34,8 +43,7 @@ export async function record(heard) {
   async function stop() {
     node.port.postMessage("stop");
     await flushed;
-    for (const track of stream.getTracks()) track.stop();
-    await context.close();
+    await close();
     const stamp = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
     return new File([wavFile(blocks, context.sampleRate)], `recording ${stamp}.wav`, { type: "audio/wav" });
   }

@@ -22,6 +22,10 @@ export class Track {
     this.button = (name) => host.querySelector(`[data-do="${name}"]`);
     this.canvas = (name) => host.querySelector(`[data-panel="${name}"] canvas`);
     host.querySelector(".letter").textContent = letter;
+    for (const name of ["play", "download", "remove", "cancel", "again"]) {
+      const button = this.button(name);
+      button.setAttribute("aria-label", `${button.textContent.trim()} ${letter}`);
+    }
     this.timeline = host.querySelector(".timeline");
     this.part("self").setAttribute("aria-label", `Self-similarity of ${letter}`);
     this.matrix = new Matrix(this.part("self"), {
@@ -231,7 +235,7 @@ export class Track {
   }
 
   describe() {
-    const facts = [this.seconds && `${this.seconds.toFixed(this.seconds < 100 ? 2 : 0)} s`];
+    const facts = [this.seconds && (this.seconds < 100 ? `${this.seconds.toFixed(2)} s` : clock(this.seconds, 0))];
     if (this.collected) {
       facts.push(`${this.collected.count} windows of ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
     }
@@ -248,6 +252,7 @@ export class Track {
     progress.setAttribute("aria-label", `Embedding ${this.name ?? ""}`);
     if (share > 0) progress.value = Math.min(1, share);
     else progress.removeAttribute("value");
+    this.part("facts").hidden = text !== null;
     this.host.setAttribute("aria-busy", String(text !== null));
   }
 
@@ -343,7 +348,9 @@ export class Track {
     this.timeline.setAttribute("aria-valuenow", audio.currentTime.toFixed(2));
     this.timeline.setAttribute("aria-valuetext", `${audio.currentTime.toFixed(1)} of ${this.seconds.toFixed(1)} seconds`);
     this.button("play").classList.toggle("playing", !audio.paused);
-    this.button("play").querySelector("[data-text]").textContent = audio.paused ? "Play" : "Pause";
+    const does = audio.paused ? "Play" : "Pause";
+    this.button("play").querySelector("[data-text]").textContent = does;
+    this.button("play").setAttribute("aria-label", `${does} ${this.letter}`);
     this.page.moved?.(this);
     if (!audio.paused) this.frame = requestAnimationFrame(() => this.follow());
   }
