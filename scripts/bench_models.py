@@ -32,13 +32,13 @@ from probes import datasets, linear, scores
 EACH = (  # of networks and front ends that cost the same one
     "l3-small-taught-1", "openl3-linear-env-6144", "openl3-mel128-env-6144", "openl3-mel256-env-6144",
     "openl3-mel256-env-512", "openl3-image-mel256-env-8192", "edgel3-sea-512", "edgel3-sea-256", "edgel3-sea-128",
-    "edgel3-sea-64", "edgel3-ft-95.45", "vggish", "vggish-pca", "vggish-12288", "yamnet", "panns-cnn6", "panns-cnn10",
-    "panns-cnn14", "panns-cnn14-16k", "panns-cnn14-8k", "panns-mobilenetv1", "panns-resnet22", "panns-cnn14-frames",
-    "soundnet-pool5", "soundnet-conv7", "soundnet-scenes", "imagenet-resnet50", "imagenet-resnet50-keras",
+    "edgel3-sea-64", "edgel3-ft-95.45", "vggish", "vggish-pca", "yamnet", "panns-cnn6", "panns-cnn10",
+    "panns-cnn14", "panns-cnn14-16k", "panns-cnn14-8k", "panns-mobilenetv1", "panns-resnet22",
+    "soundnet-conv7", "soundnet-scenes", "imagenet-resnet50", "imagenet-resnet50-keras",
     "imagenet-mobilenet", "imagenet-squeezenet",
 )  # fmt: skip
 RECORDING_S = 10  # as long as AudioSet's
-RUN_S, RUNS = 1.5, 3  # a run takes about so long, the best of some counts
+RUN_S, SPENT_S = 1.5, 4.0  # a run takes about so long, if it can; the best of those in this time counts
 CONVERTED = 6  # networks at a time: bounds the memory that this takes
 
 
@@ -84,18 +84,15 @@ def speed(model: Loaded) -> tuple[float, float | None]:
         def run(n: int) -> int:
             return sum(len(vectors) for vectors, _ in model.each([sound] * n, rate_hz))
 
-    run(1)  # compiles
-    n, rate = 2, 0.0
-    for i in range(RUNS + 1):
+    windows = run(1)  # compiles
+    n, rate, spent = 1, 0.0, 0.0
+    while spent < SPENT_S:
         started = time.perf_counter()
-        windows = run(n)
+        run(n)
         seconds = time.perf_counter() - started
-        if i:
-            rate = max(rate, n / seconds)
-        else:
-            n = max(1, round(n * RUN_S / seconds))
-    each = windows / n
-    return rate * each, None if isinstance(model, ImageModel) else rate * RECORDING_S
+        rate, spent = max(rate, n / seconds), spent + seconds
+        n = max(1, round(n * RUN_S / seconds))
+    return rate * windows, None if isinstance(model, ImageModel) else rate * RECORDING_S
 
 
 def accuracy(model: EmbeddingModel, clips: list, pooling: str) -> str:

@@ -17,7 +17,7 @@ from l3embed.windows import Framing, chunks
 from l3embed.zoo import soundnet
 
 WIDTH = 1
-SAMPLES = 215_000  # enough for the heads
+SAMPLES = 260_000  # enough for the heads
 KERNELS = (64, 32, 16, 8, 4, 4, 4)
 POOLS = {1: 8, 2: 8, 5: 4}
 
@@ -79,7 +79,7 @@ def wanted(layers, sound):
             n = len(x) // POOLS[i]
             found[f"pool{i}"] = x = x[: n * POOLS[i]].reshape(n, POOLS[i], -1).max(axis=1)
     for name, head in (("objects", "conv8"), ("scenes", "conv8_2")):
-        logits = np.exp(_convolved(x, layers[head], 0))
+        logits = np.exp(_convolved(x[:-1], layers[head], 0))  # the last step, half of it zeros, is left out
         found[name] = logits / logits.sum(axis=1, keepdims=True)
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import zoo
 from ..spec import Model, openl3_model, published, published_names
-from . import cards, fetch
+from . import cards, fetch, own
 from . import published as openl3
 from .release import records
 from .resolve import fetch_published
@@ -31,7 +31,9 @@ def lines(words: Iterable[str] = ()) -> list[str]:
 
 
 def show(name: str | None) -> str:
-    """A model's card, as TOML; of a published one what it would say."""
+    """A model's card, as TOML; of a published one what it would say, of one's own what it was converted with."""
+    if own.is_own(name):
+        return cards.toml(own.find(name).table)
     if openl3.is_published(name):
         about_it = openl3.about(name)
         return cards.toml({**about_it, "input": _input(openl3_model(name))})

@@ -1,8 +1,8 @@
 """SoundNet of 8 layers (Aytar, Vondrick, Torralba 2016; cvondrick/soundnet), in the layouts of its public ports.
 
-Its input is the first channel, times 256. Short recordings are repeated to ten seconds, as its authors' predictions do;
-long ones are taken a minute at a time. What a layer gives over time is a vector a frame; "-mean" and "-max" are one
-vector a recording.
+Its input is the first channel, times 256. Short recordings are repeated to ten seconds, as its authors do, and for
+probabilities to the twenty of its training; long ones are taken a minute at a time. What a layer gives over time is a
+vector a frame; "-mean" and "-max" are one vector a recording.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LAYERS = {
 HEADS = {"objects": "conv8", "scenes": "conv8_2"}
 MODULES = (1, 5, 9, 12, 15, 19, 22)  # of Torch7's network: its convolutions, each before its batch normalisation
 WHOLE = 41 * 32_768  # samples, 60.9 s
-SHORTEST = 10 * RATE_HZ
+SHORTEST, SHORTEST_OF_HEADS = 10 * RATE_HZ, 20 * RATE_HZ
 
 
 def entries() -> list[Entry]:
@@ -48,10 +48,10 @@ def entries() -> list[Entry]:
 def _entry(output: str) -> Entry:
     layer, _, pooling = output.partition("-")
     dim, step, what = LAYERS[layer]
-    # the heads see 5 s at once, and windows of a hop would be too short for them
-    window = RATE_HZ if layer not in HEADS else SHORTEST
+    # the heads see 12 s at once, and windows of a second would be too short for them
+    least, window = (SHORTEST_OF_HEADS,) * 2 if layer in HEADS else (SHORTEST, RATE_HZ)
     fe = Waveform("soundnet", 1, RATE_HZ, window, 256.0, mix="first")
-    cut = Cutting(hop_s=None, center=False, least_samples=SHORTEST, most_samples=WHOLE, repeats=True,
+    cut = Cutting(hop_s=None, center=False, least_samples=least, most_samples=WHOLE, repeats=True,
                   frame_samples=0 if pooling else step)  # fmt: skip
     network = Network("soundnet", 16, (), output=output)
     model = Model(f"soundnet-{output}", fe, network, dim, "", cut, "f32")
