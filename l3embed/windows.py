@@ -150,12 +150,13 @@ def chunks(
             buffer = [signal[group * step :]]
             buffered = len(buffer[0])
     wanted = (framing.count(n_samples) - 1) * framing.every + 1
-    rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
+    rest = np.concatenate(buffer)
     while n_samples and wanted > n_done:
         n = min(wanted - n_done, group)
         k = min(-(-n // ROUND_UP) * ROUND_UP, group) if framing.shared else n
-        yield rest[: (k - 1) * step + window], np.arange(k) * step, n
-        rest = np.concatenate([rest[k * step :], np.zeros(span, np.float32)])
+        size = (k - 1) * step + window
+        yield np.pad(rest[:size], (0, max(0, size - len(rest)))), np.arange(k) * step, n
+        rest = rest[k * step :]
         n_done += n
 
 
