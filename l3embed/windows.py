@@ -149,14 +149,21 @@ def chunks(
             skip = max(0, group * step - len(signal))
             buffer = [signal[group * step :]]
             buffered = len(buffer[0])
-    wanted = (framing.count(n_samples) - 1) * framing.every + 1
-    rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
-    while n_samples and wanted > n_done:
-        n = min(wanted - n_done, group)
+    if n_samples:
+        wanted = (framing.count(n_samples) - 1) * framing.every + 1
+        yield from _last(np.concatenate(buffer), framing, wanted - n_done, group)
+
+
+def _last(rest: np.ndarray, framing: Framing, n_left: int, group: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """The windows that begin in the rest of a stream, and reach beyond it into zeros."""
+    step = framing.step
+    while n_left > 0:
+        n = min(n_left, group)
         k = min(-(-n // ROUND_UP) * ROUND_UP, group) if framing.shared else n
-        yield rest[: (k - 1) * step + window], np.arange(k) * step, n
-        rest = np.concatenate([rest[k * step :], np.zeros(span, np.float32)])
-        n_done += n
+        size = (k - 1) * step + framing.window
+        yield np.pad(rest[:size], (0, max(0, size - len(rest)))), np.arange(k) * step, n
+        rest = rest[k * step :]
+        n_left -= n
 
 
 def _pieces(blocks: Iterable[np.ndarray], framing: Framing) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

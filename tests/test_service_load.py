@@ -274,9 +274,9 @@ def test_a_killed_decoder_is_the_end_of_one_request(slow, tmp_path):
     with running([slow], jobs=1) as server, ThreadPoolExecutor(2) as threads:
         hit = threads.submit(embed, server.url, body, NPY)
         eventually(lambda: server.desk.batchers["placeholder"].n_waiting)
+        (child,) = [c for c in server.desk.decoders.all if c.is_busy]
         other = threads.submit(embed, server.url, samples(1), NPY, "application/json")
         eventually(lambda: server.desk.admission.n == 2)
-        (child,) = [c for c in server.desk.decoders.all if c.is_busy]
         os.kill(child.pid, signal.SIGKILL)
         slow.engine.gate.set()
         problem(hit.result(), 502, "decoder_died")

@@ -25,41 +25,52 @@ async def answer(
     kind: str, asked: Asked, files: list[Upload], works: list[Work], attend, held, request: Request
 ) -> Response:
     """JSON in the order of the files when all are over, NDJSON in the order in which they are."""
-    call = request.scope["l3embed"]
-    problems: dict[int, Problem] = {}
+    items = _Items(asked, files, works, request.scope["l3embed"])
+    if kind == JSON:
+        await attend(asyncio.gather(*(items.over(i) for i in range(len(works)))))
+    return Held(items.whole() if kind == JSON else items.lines(), held(), asked.headers, kind)
 
-    async def over(i: int) -> int:
+
+class _Items:
+    """The recordings of a batch, each with what became of it."""
+
+    def __init__(self, asked: Asked, files: list[Upload], works: list[Work], call):
+        self._asked, self._files, self._works, self._call = asked, files, works, call
+        self._problems: dict[int, Problem] = {}
+
+    async def over(self, i: int) -> int:
+        """Wait until one is; its number."""
         try:
-            await works[i].all()
-            call.seconds += works[i].seconds
+            await self._works[i].all()
+            self._call.seconds += self._works[i].seconds
         except (Problem, Gone) as error:
-            problems[i] = of(error)
-            call.metrics.failure(problems[i].reason)
+            self._problems[i] = of(error)
+            self._call.metrics.failure(self._problems[i].reason)
         return i
 
-    def item(i: int) -> Iterator[bytes]:
-        about = {"index": i, "name": files[i].name}
-        if i in problems:
-            yield json.dumps({**about, "error": problems[i].as_dict(call.id)}).encode()
+    def _item(self, i: int) -> Iterator[bytes]:
+        about = {"index": i, "name": self._files[i].name}
+        if i in self._problems:
+            yield json.dumps({**about, "error": self._problems[i].as_dict(self._call.id)}).encode()
         else:
-            yield from json_pieces({**about, **ending(works[i])}, *asked.vectors(works[i]))
+            yield from json_pieces({**about, **ending(self._works[i])}, *self._asked.vectors(self._works[i]))
 
-    async def whole() -> AsyncIterator[bytes]:
-        yield f'{json.dumps({**asked.about(), "n_failed": len(problems)})[:-1]}, "items": ['.encode()
-        for i in range(len(works)):
+    async def whole(self) -> AsyncIterator[bytes]:
+        """One object."""
+        head = json.dumps({**self._asked.about(), "n_failed": len(self._problems)})
+        yield f'{head[:-1]}, "items": ['.encode()
+        for i in range(len(self._works)):
             yield b"," if i else b""
-            async for piece in iterate_in_threadpool(item(i)):
+            async for piece in iterate_in_threadpool(self._item(i)):
                 yield piece
         yield b"]}"
 
-    async def lines() -> AsyncIterator[bytes]:
-        yield json.dumps(asked.about()).encode() + b"\n"
-        for done in asyncio.as_completed([over(i) for i in range(len(works))]):
-            async for piece in iterate_in_threadpool(item(await done)):
+    async def lines(self) -> AsyncIterator[bytes]:
+        """A line for each as soon as it is over, between one of what is known before and one that counts."""
+        n = len(self._works)
+        yield json.dumps(self._asked.about()).encode() + b"\n"
+        for done in asyncio.as_completed([self.over(i) for i in range(n)]):
+            async for piece in iterate_in_threadpool(self._item(await done)):
                 yield piece
             yield b"\n"
-        yield json.dumps({"n_items": len(works), "n_failed": len(problems)}).encode() + b"\n"
-
-    if kind == JSON:
-        await attend(asyncio.gather(*(over(i) for i in range(len(works)))))
-    return Held(whole() if kind == JSON else lines(), held(), asked.headers, kind)
+        yield json.dumps({"n_items": n, "n_failed": len(self._problems)}).encode() + b"\n"

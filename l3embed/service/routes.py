@@ -16,59 +16,21 @@ from .desk import Desk
 from .gate import Call
 from .problems import Problem
 from .schema import Options
+from .work import Work
 
 
 def add(app: FastAPI, desk: Desk) -> None:
-    limits = desk.settings.limits
-
     @app.post("/v1/embed", **schema.EMBED)
     async def embed(request: Request, options: Annotated[Options, Query()]) -> Response:
-        kind = negotiation.chosen(request.headers.get("accept"), answers.TYPES)
-        if kind == answers.ARROW:
-            streams.need_pyarrow()
-        desk.admission.check()
-        with contextlib.ExitStack() as held:
-            upload, fields = await uploads.recording(request)
-            held.enter_context(upload)
-            options = options.with_fields(fields)
-            upload.sample_rate = options.sample_rate
-            if upload.kind == "npy" and upload.sample_rate is None:
-                raise Problem(422, "bad_setting", "sample_rate is missing: a .npy does not say how fast it was sampled")
-            asked = wanted(desk, options)
-            left = held.enter_context(desk.admission.answering())
-            work = held.enter_context(desk.work(upload, asked.model, asked.framing, left))
-            call: Call = request.scope["l3embed"]
-            held.callback(lambda: setattr(call, "seconds", work.seconds))
-            attend = attending(request)
-            return await answers.answer(kind, asked, upload, work, attend, held.pop_all, call.note)
+        return await _embed(desk, request, options)
 
     @app.post("/v1/embed/batch", **schema.BATCH)
     async def embed_batch(request: Request, options: Annotated[Options, Query()]) -> Response:
-        kind = negotiation.chosen(request.headers.get("accept"), batch.TYPES)
-        desk.admission.check()
-        with contextlib.ExitStack() as held:
-            files, fields = await uploads.many_of_form(request, min(limits.max_files, limits.max_queue))
-            for upload in files:
-                held.enter_context(upload)
-            asked = wanted(desk, options.with_fields(fields))
-            left = held.enter_context(desk.admission.answering(len(files)))
-            works = [held.enter_context(desk.work(f, asked.model, asked.framing, left)) for f in files]
-            return await batch.answer(kind, asked, files, works, attending(request), held.pop_all, request)
+        return await _embed_batch(desk, request, options)
 
     @app.post("/v1/similarity", **schema.SIMILARITY)
     async def similar(request: Request, options: Annotated[schema.SimilarityOptions, Query()]) -> Response:
-        negotiation.chosen(request.headers.get("accept"), [answers.JSON])
-        desk.admission.check(2)
-        with contextlib.ExitStack() as held:
-            files, fields = await uploads.of_form(request, ("a", "b"))
-            for upload in files:
-                held.enter_context(upload)
-            options = options.with_fields(fields)
-            asked = wanted(desk, options)
-            left = held.enter_context(desk.admission.answering(2))
-            works = [held.enter_context(desk.work(f, asked.model, asked.framing, left)) for f in files]
-            await attending(request)(asyncio.gather(*(work.all() for work in works)))
-            return await similarity.answer(asked, works, options.matrix, limits.max_cells)
+        return await _similar(desk, request, options)
 
     @app.get("/v1/models", **schema.MODELS)
     async def list_models() -> schema.Models:
@@ -77,6 +39,58 @@ def add(app: FastAPI, desk: Desk) -> None:
     @app.get("/v1/models/{name}", **schema.MODEL)
     async def show_model(name: str) -> schema.ModelCard:
         return cards.card_of(desk.model(name))
+
+
+async def _embed(desk: Desk, request: Request, options: Options) -> Response:
+    kind = negotiation.chosen(request.headers.get("accept"), answers.TYPES)
+    if kind == answers.ARROW:
+        streams.need_pyarrow()
+    desk.admission.check()  # before the body comes
+    with contextlib.ExitStack() as held:
+        upload, fields = await uploads.recording(request)
+        held.enter_context(upload)
+        options = options.with_fields(fields)
+        upload.sample_rate = options.sample_rate
+        if upload.kind == "npy" and upload.sample_rate is None:
+            raise Problem(422, "bad_setting", "sample_rate is missing: a .npy does not say how fast it was sampled")
+        asked = wanted(desk, options)
+        (work,) = _accepted(desk, held, asked, [upload])
+        call: Call = request.scope["l3embed"]
+        held.callback(lambda: setattr(call, "seconds", work.seconds))
+        return await answers.answer(kind, asked, upload, work, attending(request), held.pop_all, call.note)
+
+
+async def _embed_batch(desk: Desk, request: Request, options: Options) -> Response:
+    kind = negotiation.chosen(request.headers.get("accept"), batch.TYPES)
+    desk.admission.check()
+    limits = desk.settings.limits
+    with contextlib.ExitStack() as held:
+        files, fields = await uploads.many_of_form(request, min(limits.max_files, limits.max_queue))
+        for upload in files:
+            held.enter_context(upload)
+        asked = wanted(desk, options.with_fields(fields))
+        works = _accepted(desk, held, asked, files)
+        return await batch.answer(kind, asked, files, works, attending(request), held.pop_all, request)
+
+
+async def _similar(desk: Desk, request: Request, options: schema.SimilarityOptions) -> Response:
+    negotiation.chosen(request.headers.get("accept"), [answers.JSON])
+    desk.admission.check(2)
+    with contextlib.ExitStack() as held:
+        files, fields = await uploads.of_form(request, ("a", "b"))
+        for upload in files:
+            held.enter_context(upload)
+        options = options.with_fields(fields)
+        asked = wanted(desk, options)
+        works = _accepted(desk, held, asked, files)
+        await attending(request)(asyncio.gather(*(work.all() for work in works)))
+        return await similarity.answer(asked, works, options.matrix, desk.settings.limits.max_cells)
+
+
+def _accepted(desk: Desk, held: contextlib.ExitStack, asked: Asked, files: list[uploads.Upload]) -> list[Work]:
+    """Recordings on their way, until `held` is closed. Raises Problem where there is no room for them."""
+    left = held.enter_context(desk.admission.answering(len(files)))
+    return [held.enter_context(desk.work(file, asked.model, asked.framing, left)) for file in files]
 
 
 def wanted(desk: Desk, options: Options) -> Asked:
