@@ -26,6 +26,7 @@ from l3embed.pooling import POOLINGS, pool
 from l3embed.spec import openl3_model, published_names
 from l3embed.weights.release import build
 from probes import datasets, linear
+from probes.scores import fold_accuracies
 
 SECONDS, REPEATS = 60, 3
 
@@ -57,7 +58,7 @@ def speed(model: EmbeddingModel) -> tuple[float, float]:
 def accuracy(model: EmbeddingModel, clips: list, pooling: str) -> str:
     x = np.stack([pool(embedding, pooling) for embedding, _ in model.each(clip.path for clip in clips)])
     labels, folds = [clip.label for clip in clips], [clip.fold for clip in clips]
-    each = 100 * linear.fold_accuracies(linear.nested(x, labels, folds, jobs=-1)[0], labels, folds)
+    each = 100 * fold_accuracies(linear.nested(x, labels, folds, jobs=-1)[0], labels, folds)
     return f"{each.mean():.2f} +- {each.std(ddof=1):.2f}"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import l3embed
 from l3embed.errors import WeightsError
 from l3embed.pooling import pool
-from probes import datasets, linear
+from probes import datasets, linear, scores
 
 SETTINGS = [("f32", "exact"), ("bf16", "exact"), ("int8", "exact"), ("auto", "shared"), ("int8", "shared")]
 
@@ -56,7 +56,7 @@ def main() -> None:
         like = np.concatenate([cosines(a, b) for a, b in zip(vectors, reference, strict=True)])
         x = np.stack([pool(v, "mean+max") for v in vectors])
         predicted, _ = linear.nested(x, labels, folds, jobs=-1)
-        accuracy = 100 * np.mean(linear.fold_accuracies(predicted, labels, folds))
+        accuracy = 100 * np.mean(scores.fold_accuracies(predicted, labels, folds))
         print(f"{model.precision:5} {windows:7} {np.median(like):.6f} {np.percentile(like, 5):.6f} {like.min():.6f}  "
               f"{accuracy:.2f} %  {5 * len(clips) / seconds:.1f} s of sound per s", flush=True)  # fmt: skip
 
