@@ -23,6 +23,7 @@ from .datasets import Clip, DataSet
 
 VERSION = 1  # raised when numbers change
 BLOCK_FRAMES = 2048  # columns made at a time
+KEPT_FRAMES = 2**14  # columns of a recording that are held, 8 MB
 TOP_DB = 80.0  # librosa's power_to_db: a cell is never further below the clip's loudest one
 DELTA_FRAMES = 9  # librosa's delta: width of the fitted polynomial
 ZCR_SAMPLES = 512  # of a frame, Piczak's
@@ -187,14 +188,16 @@ def _padded(blocks: Iterator[np.ndarray], at_least: int, after: int) -> Iterator
 def _mfcc(source, rate_hz: int, n: int, at_least: int = 0) -> np.ndarray:
     """(n, frames): orthonormal cosine transform (type 2) of the dB of 128 bands, floored TOP_DB below the loudest cell.
 
-    The floor needs the whole recording, so it is read twice.
+    The floor needs the whole recording: one of more than KEPT_FRAMES is read twice.
     """
     from scipy.fft import dct
 
-    front_end = mel_of_librosa(rate_hz)
-    top = max(float(block.max()) for block in _columns(source, front_end, at_least))
-    parts = [dct(np.maximum(block, top - TOP_DB).astype(np.float64), axis=1, norm="ortho")[:, :n]
-             for block in _columns(source, front_end, at_least)]  # fmt: skip
+    top, kept, seen = -np.inf, [], 0
+    for block in _columns(source, mel_of_librosa(rate_hz), at_least):
+        top, seen = max(top, float(block.max())), seen + len(block)
+        kept = [*kept, block] if seen <= KEPT_FRAMES else []
+    blocks = kept if seen <= KEPT_FRAMES else _columns(source, mel_of_librosa(rate_hz), at_least)
+    parts = [dct(np.maximum(block, top - TOP_DB).astype(np.float64), axis=1, norm="ortho")[:, :n] for block in blocks]
     return np.concatenate(parts).T
 
 

@@ -7,6 +7,7 @@ are the same for all three; what they spell differently is here.
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -40,6 +41,8 @@ class Jax:
         import jax
         import jax.numpy as jnp
 
+        # joblib's processes start by a fork that becomes another program at once, which harms nobody's threads
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         self.jax, self.maximum, self.minimum, self.exp, self.log, self.sqrt = (
             jax,
             jnp.maximum,
