@@ -232,12 +232,36 @@ def dying(folder, job, dies):
     return None, job
 
 
-def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        there = replace(settings, output=str(tmp_path / "run"), scheduler=cluster.scheduler_address)
-        run.run(there)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
+        yield found.scheduler_address
+
+
+def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, cluster, tmp_path):
+    run.run(replace(settings, output=str(tmp_path / "run"), scheduler=cluster))
     assert _numbers(tmp_path / "run") == _numbers(whole.folder)
+
+
+def test_what_a_cluster_cannot_do_is_a_row(cluster, monkeypatch, tmp_path):
+    """An error of the cluster's own, not of a job's: here a function that the workers do not have."""
+    calls = [(tmp_path, jobs.Job(f"job{i}", "d", "m", "p", "x", "mean", None, 1, 0)) for i in range(2)]
+    results.create(tmp_path)
+    monkeypatch.setattr(jobs, "work", broken)
+    assert all(why.startswith("the cluster: ") for why, _ in jobs.in_parallel(calls, 2, cluster))
+    assert {job["status"] for job in map(lambda call: results.read_job(tmp_path, call[1].id), calls)} == {"failed"}
+
+
+def broken(folder, job):
+    """Stands for `jobs.work`."""
+    raise RuntimeError("out of reach")
+
+
+def test_a_cluster_that_is_not_there(settings, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(UsageError, match="cannot be reached"):
+        run.run(replace(settings, output=str(tmp_path / "run"), scheduler="tcp://127.0.0.1:9"))
 
 
 def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
