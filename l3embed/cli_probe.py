@@ -146,7 +146,7 @@ def _print(summary, report, wall_s: float, as_json: bool) -> None:
     for job in summary.failed:
         print(f"  failed: {job['data']}, {job['model']}, {job['probe']}, {job['protocol']}: {job['error']}")
     for (model, data), clips in summary.failed_clips.items():
-        print(f"  {model} failed on {len(clips)} clips of {data}: costs/ and the report name them")
+        print(f"  {model} failed on {len(clips)} of the clips of {data}: costs/ and the report name them")
     print(f"report: {report}" if report else f"no report yet: l3embed report {summary.folder}")
 
 

@@ -26,6 +26,8 @@ from .config import Settings, combinations
 from .datasets import DataSet
 from .models import System
 
+CONNECT_S = 5  # a scheduler that has not answered by then is not there
+
 
 @dataclass(frozen=True)
 class Job:
@@ -126,7 +128,7 @@ def cluster(address: str):
     except ImportError as error:
         raise MissingExtraError("a Dask scheduler", "dask") from error
     try:
-        return Client(address, timeout="5s", set_as_default=False)
+        return Client(address, timeout=f"{CONNECT_S}s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(f"scheduler {address}: cannot be reached ({reason(error)})") from error
 

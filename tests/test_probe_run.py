@@ -1,5 +1,6 @@
 """Runs: every job done once, resumed, failed or refused; the same numbers however it was run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import environment
-from labelled import HZ, make, sound, table
+from labelled import HZ, make, table
 
 from l3embed import cli, decode
 from l3embed.errors import AudioError, DataError, UsageError
@@ -258,8 +259,9 @@ def broken(folder, job):
     raise RuntimeError("out of reach")
 
 
-def test_a_cluster_that_is_not_there(settings, tmp_path):
+def test_a_cluster_that_is_not_there(settings, monkeypatch, tmp_path):
     pytest.importorskip("distributed")
+    monkeypatch.setattr(jobs, "CONNECT_S", 1)
     with pytest.raises(UsageError, match="cannot be reached"):
         run.run(replace(settings, output=str(tmp_path / "run"), scheduler="tcp://127.0.0.1:9"))
 
@@ -383,4 +385,18 @@ def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path
         right = results.read_predictions(whole.folder, job).right.mean()
         assert shown[str(job["shots"]), job["probe"]] == f"{100 * right:.1f}"
     assert "4 jobs done, 0 failed" in lines[3]
-    assert sound(300, 1).shape == (16_000,)
+    assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["jobs"] == said["done_before"] == 4 and said["failed"] == said["failed_clips"] == []
+
+
+def test_a_failed_clip_is_named_and_the_exit_code_says_so(tmp_path, capsys):
+    folder = make(tmp_path / "set")
+    (folder / "g2" / "1.wav").write_bytes(b"no sound at all")
+    arguments = ["--data", f"t={folder}", "--models", "log-mel", "-o", str(tmp_path / "run"), "--no-report"]
+    assert cli.main(["probe", *arguments, "--jobs", "1"]) == cli.SOME_FAILED
+    out, err = capsys.readouterr()
+    assert "log-mel: t: g2/1.wav: failed: " in err and "log-mel failed on 1 of the clips of t" in out
+    assert cli.main(["probe", *arguments, "--jobs", "1", "--json"]) == cli.SOME_FAILED
+    (row,) = json.loads(capsys.readouterr().out)["failed_clips"]
+    assert row["model"] == "log-mel" and list(row["clips"]) == ["g2/1.wav"]
