@@ -108,7 +108,7 @@ class Builder:
             figure = figures.dots([f for f in here if f.protocol == protocol], self.look)
             made.figures.append(self._plot(figure, f"scores, {protocol}", "scores", name, protocol))
         made.scores = content.scores(here) if here else None
-        for f in here:
+        for f in (f for f in here if f.pairs.n):
             made.pairs.append((f"{f.probe} probe, protocol {f.protocol}", words.of_family(f), content.pairs([f])))
         made.confusions = [
             page.confusion(f, k) for f in here[:1] for k in range(len(f.rows)) if len(f.table.classes) <= CLASSES
@@ -186,7 +186,7 @@ def _card(data: reading.Set) -> list[tuple[str, str, bool]]:
     seconds, n = about.get("seconds"), str(about["n_clips"])
     largest = max(Counter(clip["label"] for clip in data.clips).values())
     facts_of = [
-        ("clips", f"{n} (published: {published['clips']})" if "clips" in published else n, False),
+        ("clips", f"{n}, as published" if published.get("clips") == about["n_clips"] else n, False),
         ("groups", str(about["n_groups"]), False), ("classes", str(len(about["classes"])), False),
         ("largest class", f"{100 * largest / len(data.clips):.1f} %", False),
         ("sound", f"{seconds / 3600:.2f} h" if seconds else "", False),
