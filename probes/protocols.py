@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -77,15 +77,17 @@ def evaluate(
     if data.multilabel and not family.several:
         several = ", ".join(name for name, one in PROBES.items() if one.several)
         raise UsageError(f"{data.name}: its clips have several labels, which {probe} cannot learn: use {several}")
-    tasks, notes = which.plan(data, seed), []
+    tasks, notes, grid = which.plan(data, seed), [], _grid(which, family, shots)
     if shots is not None:
         tasks, notes = _drawn(data, tasks, shots, draws, seed)
+    elif len(grid) > 1 and not hasattr(family.make, "together"):
+        tasks = [task if task.choose else replace(task, choose=_made(data, task.train, seed)) for task in tasks]
     ok = np.asarray(features.ok)
     usable = [_without_failed(task, ok) for task in tasks]
     if empty := [task.name for task in usable if not len(task.train)]:
         raise DataError(f"{data.name}, {empty[0]}: the model failed on every clip that could be learned from")
     with selection.one_thread():
-        solved = _solve(which, family, features, data, usable, seed, jobs, shots, pooling)
+        solved = _solve(which, family, grid, features, data, usable, seed, jobs, shots, pooling)
     return _outcome(data, ok, tasks, solved, notes)
 
 
@@ -110,31 +112,30 @@ def refusal(protocol: str, probe: str, shots: int | None = None) -> str | None:
 
 def _nested(data: DataSet, seed: int) -> list[Task]:
     outer = splits.usual(data, seed)
-    return [Task(split.name, _learned(split), split.test, _inner(data, split, outer, seed)) for split in outer]
+    return [Task(split.name, _learned(split), split.test, _inner(split, outer)) for split in outer]
 
 
 def _learned(split) -> np.ndarray:
     return np.sort(np.concatenate([split.train, split.valid]))
 
 
-def _inner(data: DataSet, split, outer: list, seed: int) -> tuple:
-    """The valid list where there is one; else each other fold in turn; else folds made inside the training part."""
+def _inner(split, outer: list) -> tuple:
+    """The valid list where there is one, else each other fold in turn; () where neither can serve."""
     if len(split.valid):
         return ((split.train, split.valid),)
     others = [other.test for other in outer if other is not split and np.isin(other.test, split.train).all()]
-    if len(others) > 1:
-        return tuple((np.setdiff1d(split.train, held), held) for held in others)
-    return tuple((np.setdiff1d(split.train, held), held) for held in _made(data, split.train, seed))
+    return tuple((np.setdiff1d(split.train, held), held) for held in others) if len(others) > 1 else ()
 
 
-def _made(data: DataSet, rows: np.ndarray, seed: int) -> list[np.ndarray]:
+def _made(data: DataSet, rows: np.ndarray, seed: int) -> tuple:
+    """Folds made inside the training part, each in turn."""
     clips = [data.clips[row] for row in rows]
     n = min(INNER_FOLDS, len({clip.unit for clip in clips}))
     if n < 2:
         raise DataError(f"{data.name}: all training clips are of one group, so nothing can be chosen without a leak: "
                         "give the clips groups, or use a probe with nothing to choose")  # fmt: skip
     names = np.array([clip.fold for clip in fold(clips, n, seed)])
-    return [rows[names == name] for name in np.unique(names)]
+    return tuple((rows[names != name], rows[names == name]) for name in np.unique(names))
 
 
 def _next_fold(data: DataSet, seed: int) -> list[Task]:
@@ -216,7 +217,13 @@ def _without_failed(task: Task, ok: np.ndarray) -> Task:
 # --- from tasks to an outcome
 
 
-def _solve(which: Protocol, family: Probe, features, data, tasks, seed, jobs, shots, pooling) -> list[Solved]:
+def _grid(which: Protocol, family: Probe, shots: int | None) -> list[dict]:
+    if shots is not None:
+        return [family.few_shot]
+    return [which.fixed[family.name]] if family.name in which.fixed else list(family.grid)
+
+
+def _solve(which: Protocol, family: Probe, grid, features, data, tasks, seed, jobs, shots, pooling) -> list[Solved]:
     estimator, targets = family.make(), _targets(data)
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=seed)
@@ -224,9 +231,6 @@ def _solve(which: Protocol, family: Probe, features, data, tasks, seed, jobs, sh
         estimator.set_params(**family.few_shot)
     if hasattr(estimator, "together"):
         return _networks(which, family, estimator, features, data, targets, tasks, seed, shots, pooling)
-    grid = [which.fixed[family.name]] if family.name in which.fixed else list(family.grid)
-    if shots is not None:
-        grid = [family.few_shot]
     metric = data.metric if data.metric in selection.METRICS else "accuracy"
     return selection.solve(estimator, grid, features.pooled(pooling), targets, len(data.classes), tasks, metric, jobs)
 

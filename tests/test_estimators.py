@@ -1,4 +1,4 @@
-"""Probes as scikit-learn estimators: its own checks, the same answers as its estimators, grids as their points alone."""
+"""Probes as scikit-learn estimators: its own checks, its estimators' answers, grids as their points alone."""
 
 import pickle
 

@@ -181,7 +181,7 @@ def test_dropout_keeps_the_mean_and_is_decided_by_the_step(engine):
 
 
 def test_the_attention_head_by_hand():
-    """And the paper's counts: 43,320 of its classifiers and 36,760 of its attention, on 128 numbers and three labels."""
+    """And the paper's counts on 128 numbers and three labels: 43,320 of its classifiers, 36,760 of its attention."""
     start = attention.Heads().start(np.random.default_rng(0), 128, 3)
     assert sum(w.size for w in start[:6]) == 43_320 and sum(w.size for w in start[6:]) == 36_760
     heads, rng = attention.Heads(3, (4, 2), (6, 5)), np.random.default_rng(1)
