@@ -9,8 +9,8 @@ import time
 
 SHOTS = (1, 2, 5, 10, 20)  # of `fewshot`
 _LISTS = ("data", "models", "probes", "protocols", "pooling")  # names, separated by commas or spaces
-_GIVEN = (*_LISTS, "shots", "draws", "seed", "failed", "hop", "precision", "output", "store", "jobs", "memory",
-          "scheduler")  # fmt: skip
+_GIVEN = (*_LISTS, "shots", "draws", "seed", "failed", "hop", "precision", "device", "output", "store", "jobs",
+          "memory", "scheduler")  # fmt: skip
 
 
 def add(commands) -> None:
@@ -47,6 +47,7 @@ def _add_arguments(parser) -> None:
         "for that model (default), or excluded for all models")  # fmt: skip
     add("--hop", type=float, metavar="S", help="seconds between windows (default: each model's own)")
     add("--precision", choices=["auto", "f32", "bf16", "int8"], help="of the models (default: auto)")
+    add("--device", choices=["cpu", "gpu"], help="of the models; gpu: an NVIDIA device, through Keras (default: cpu)")
     add("-o", "--output", metavar="RUN", help="folder of the run (default: ./probe-run)")
     add("--store", metavar="DIR", help="embeddings, to be shared by runs (default: RUN/embeddings)")
     add("--jobs", type=int, metavar="N", help="processes (default: one a processor)")
@@ -145,7 +146,7 @@ def _print(summary, report, wall_s: float, as_json: bool) -> None:
     for job in summary.failed:
         print(f"  failed: {job['data']}, {job['model']}, {job['probe']}, {job['protocol']}: {job['error']}")
     for (model, data), clips in summary.failed_clips.items():
-        print(f"  {model} failed on {len(clips)} clips of {data}: costs/ and the report name them")
+        print(f"  {model} failed on {len(clips)} of the clips of {data}: costs/ and the report name them")
     print(f"report: {report}" if report else f"no report yet: l3embed report {summary.folder}")
 
 

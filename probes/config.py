@@ -37,6 +37,7 @@ class Settings:
     failed: str = "wrong"  # what becomes of a clip on which a model fails: wrong for that model, or excluded for all
     hop: float = 0.0  # seconds between windows; 0: each model's own
     precision: str = "auto"
+    device: str = "cpu"  # of the models; "gpu": an NVIDIA device, through Keras
     output: str = "probe-run"
     store: str = ""  # of the embeddings; "": OUTPUT/embeddings
     jobs: int = 0  # 0: one a processor

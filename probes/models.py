@@ -149,7 +149,7 @@ def load(named: Named, folder: Path, device: str = "cpu") -> System:
     files = list(named.weights) if len(named.weights) > 1 else (named.weights[0] if named.weights else None)
     name, front_end = named.model or None, named.front_end or None
     if named.kind == "random":
-        model = random_twin(_spec(named), named.seed, folder / "twins", named.precision)
+        model = random_twin(_spec(named), named.seed, folder / "twins", named.precision, device)
     else:
         if not own.is_own(name):
             _spec(named)  # before anything is fetched

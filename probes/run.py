@@ -93,7 +93,10 @@ def _check(settings: Settings) -> list[str]:
     for key in ("data", "models", "probes", "protocols", "pooling"):
         if not getattr(settings, key):
             raise UsageError(f"{key} is missing: name one at least")
-    return combinations(settings)[1]
+    skipped = combinations(settings)[1]
+    if settings.scheduler:
+        jobs.cluster(settings.scheduler).close()  # now, not after hours of embedding
+    return skipped
 
 
 def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
@@ -130,7 +133,7 @@ def _check_splits(settings: Settings, data: datasets.DataSet) -> None:
 
 def _systems(settings: Settings) -> dict[str, System]:
     named = models.parse(list(settings.models), hop=settings.hop, precision=settings.precision)
-    return {one.name: models.load(one, settings.store_folder) for one in named}
+    return {one.name: models.load(one, settings.store_folder, settings.device) for one in named}
 
 
 def _open(settings: Settings, description: dict) -> Path:

@@ -1,5 +1,6 @@
 """Runs: every job done once, resumed, failed or refused; the same numbers however it was run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import environment
-from labelled import HZ, make, sound, table
+from labelled import HZ, make, table
 
 from l3embed import cli, decode
 from l3embed.errors import AudioError, DataError, UsageError
@@ -232,12 +233,37 @@ def dying(folder, job, dies):
     return None, job
 
 
-def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        there = replace(settings, output=str(tmp_path / "run"), scheduler=cluster.scheduler_address)
-        run.run(there)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
+        yield found.scheduler_address
+
+
+def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, cluster, tmp_path):
+    run.run(replace(settings, output=str(tmp_path / "run"), scheduler=cluster))
     assert _numbers(tmp_path / "run") == _numbers(whole.folder)
+
+
+def test_what_a_cluster_cannot_do_is_a_row(cluster, monkeypatch, tmp_path):
+    """An error of the cluster's own, not of a job's: here a function that the workers do not have."""
+    calls = [(tmp_path, jobs.Job(f"job{i}", "d", "m", "p", "x", "mean", None, 1, 0)) for i in range(2)]
+    results.create(tmp_path)
+    monkeypatch.setattr(jobs, "work", broken)
+    assert all(why.startswith("the cluster: ") for why, _ in jobs.in_parallel(calls, 2, cluster))
+    assert {job["status"] for job in map(lambda call: results.read_job(tmp_path, call[1].id), calls)} == {"failed"}
+
+
+def broken(folder, job):
+    """Stands for `jobs.work`."""
+    raise RuntimeError("out of reach")
+
+
+def test_a_cluster_that_is_not_there(settings, monkeypatch, tmp_path):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(jobs, "CONNECT_S", 1)
+    with pytest.raises(UsageError, match="cannot be reached"):
+        run.run(replace(settings, output=str(tmp_path / "run"), scheduler="tcp://127.0.0.1:9"))
 
 
 def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
@@ -359,4 +385,18 @@ def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path
         right = results.read_predictions(whole.folder, job).right.mean()
         assert shown[str(job["shots"]), job["probe"]] == f"{100 * right:.1f}"
     assert "4 jobs done, 0 failed" in lines[3]
-    assert sound(300, 1).shape == (16_000,)
+    assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["jobs"] == said["done_before"] == 4 and said["failed"] == said["failed_clips"] == []
+
+
+def test_a_failed_clip_is_named_and_the_exit_code_says_so(tmp_path, capsys):
+    folder = make(tmp_path / "set")
+    (folder / "g2" / "1.wav").write_bytes(b"no sound at all")
+    arguments = ["--data", f"t={folder}", "--models", "log-mel", "-o", str(tmp_path / "run"), "--no-report"]
+    assert cli.main(["probe", *arguments, "--jobs", "1"]) == cli.SOME_FAILED
+    out, err = capsys.readouterr()
+    assert "log-mel: t: g2/1.wav: failed: " in err and "log-mel failed on 1 of the clips of t" in out
+    assert cli.main(["probe", *arguments, "--jobs", "1", "--json"]) == cli.SOME_FAILED
+    (row,) = json.loads(capsys.readouterr().out)["failed_clips"]
+    assert row["model"] == "log-mel" and list(row["clips"]) == ["g2/1.wav"]
