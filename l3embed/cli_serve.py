@@ -29,8 +29,8 @@ def add(commands) -> None:
     add("--max-bytes", type=int, metavar="N", help="of a request (default: 268435456, which is 256 MiB)")
     add("--max-queue", type=int, metavar="N", help="recordings that wait; beyond that, 429 (default: 128)")
     add("--max-windows", type=int, metavar="N", help="vectors of a recording (default: 200000)")
-    add("--timeout", type=float, metavar="S", help="without a byte from a sender, or one taken by a reader, after which "
-        "either is given up (default: 20)")  # fmt: skip
+    add("--timeout", type=float, metavar="S", help="without a byte from a sender, or one taken by a reader, after "
+        "which either is given up (default: 20)")  # fmt: skip
     add("--api-key-file", metavar="FILE", help="API keys, one a line: who brings none of them gets 401")
     add("--no-batching", action="store_true", help="a batch of the engine for each request: slower, for comparison")
     parser.set_defaults(run=_serve)

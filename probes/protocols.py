@@ -84,7 +84,8 @@ def evaluate(
     usable = [_without_failed(task, ok) for task in tasks]
     if empty := [task.name for task in usable if not len(task.train)]:
         raise DataError(f"{data.name}, {empty[0]}: the model failed on every clip that could be learned from")
-    solved = _solve(which, family, features, data, usable, seed, jobs, shots, pooling)
+    with selection.one_thread():
+        solved = _solve(which, family, features, data, usable, seed, jobs, shots, pooling)
     return _outcome(data, ok, tasks, solved, notes)
 
 
@@ -296,7 +297,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "nested",
             "the set's own folds or lists; scaler and parameters chosen inside the training part, groups whole",
             (),
-            "this package; harnesses.md 11",
+            "this package",
             _nested,
             shots=True,
         ),
@@ -329,7 +330,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "hear-mlp",
             "fold i tests, fold i + 1 validates; eight random points tried on the first split, the best used on all",
             (
-                "the point is chosen on the first split and serves all others: their test folds took part in the choice",
+                "the point chosen on the first split serves all others, whose test folds so took part in the choice",
                 "HEAR pools by each model's own scene embedding; here by the pooling that is asked for",
             ),
             "hear-eval-kit, heareval/predictions/task_predictions.py",

@@ -81,7 +81,7 @@ def solve(
 
 def path(estimator, grid, x, targets, n_labels: int, fit: np.ndarray, tests) -> list[list[np.ndarray]]:
     """For each point of the grid and each array of rows in `tests`, (rows, n_labels) scores of a fit on rows `fit`."""
-    with _one_thread():
+    with one_thread():
         vectors, tests = np.asarray(x[fit], np.float64), [np.asarray(x[rows], np.float64) for rows in tests]
         if targets.ndim == 1:
             return _of_codes(estimator, grid, vectors, targets[fit], n_labels, tests)
@@ -127,7 +127,7 @@ def _threads():
     return ThreadpoolController()
 
 
-def _one_thread():
+def one_thread():
     """Linear algebra on one thread, however many jobs there are: sums in another order would be other numbers."""
     return _threads().limit(limits=1)
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import serving
+import service_process
 import soundfile
 from PIL import Image
 
@@ -49,7 +49,7 @@ def main() -> None:
         soundfile.write(
             folder / "evening.wav", np.concatenate([song(5, 3), morning[2 * RATE_HZ : 5 * RATE_HZ]]), RATE_HZ
         )
-        with serving.running(folder / "log") as (address, _):
+        with service_process.running(folder / "log") as (address, _):
             browser = playwright.chromium.launch(
                 executable_path=shutil.which(arguments.chromium), args=["--no-sandbox"]
             )

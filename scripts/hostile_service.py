@@ -31,7 +31,7 @@ from pathlib import Path
 import hostile_files
 import hostile_requests
 import numpy as np
-import serving
+import service_process
 from hostile_requests import CLIENTS_FAULT, NO_ANSWER, Case
 
 MAX_SECONDS, MAX_BYTES = 120, 16 * 2**20
@@ -261,7 +261,7 @@ def good(port: int) -> Case:
 def settled(pid: int) -> dict[str, float]:
     """What the service holds when nothing is under way."""
     time.sleep(2)
-    return {"MB": serving.memory_mb(pid)["pss"], **serving.handles(pid)}
+    return {"MB": service_process.memory_mb(pid)["pss"], **service_process.handles(pid)}
 
 
 def one_pass(run: Run, cases: list[Case], pid: int) -> dict[str, float]:
@@ -281,7 +281,10 @@ def hostile(cases_of, passes: int, at_once: int, scratch: Path, keep: Path | Non
     options = ["--max-seconds", str(MAX_SECONDS), "--max-bytes", str(MAX_BYTES)]
     log = scratch / "log"
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with Bait(scratch / "canary.wav") as bait, serving.running(log, *options, env=environment) as (address, process):
+    with (
+        Bait(scratch / "canary.wav") as bait,
+        service_process.running(log, *options, env=environment) as (address, process),
+    ):
         port = int(address.rpartition(":")[2])
         run, fine = Run(port, at_once, keep), good(port)
         cases = cases_of(bait.path, bait.port)

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import serving
+import service_process
 from load_clips import Clip, extract, make_clips
 
 import l3embed
@@ -138,7 +138,7 @@ class Load:
         order = random.Random(0)
         while True:
             await asyncio.sleep(every_s)
-            if found := serving.decoders(pid):
+            if found := service_process.decoders(pid):
                 self.kills += 1
                 os.kill(order.choice(found), signal.SIGKILL)
 
@@ -162,20 +162,20 @@ class Load:
 
 def measured(clips: list[Clip], arguments, log: Path, *options: str) -> tuple[Load, dict]:
     """Load one service, started with further options."""
-    with serving.running(log, *options) as (address, process), serving.Watch(process.pid) as watch:
+    with service_process.running(log, *options) as (address, process), service_process.Watch(process.pid) as watch:
         load = Load(clips, int(address.rpartition(":")[2]))
-        idle = serving.memory_mb(process.pid)
-        own, served = resource.getrusage(resource.RUSAGE_SELF), serving.cpu_s(process.pid)
+        idle = service_process.memory_mb(process.pid)
+        own, served = resource.getrusage(resource.RUSAGE_SELF), service_process.cpu_s(process.pid)
         elapsed_s = asyncio.run(load.run(arguments, process))
         used = resource.getrusage(resource.RUSAGE_SELF)
         figures = {
             "elapsed_s": elapsed_s, "rate": load.sound_s / elapsed_s, "idle": idle, "peak": watch.peak,
             "own_cpus": (used.ru_utime + used.ru_stime - own.ru_utime - own.ru_stime) / elapsed_s,
-            "served_cpus": (serving.cpu_s(process.pid) - served) / elapsed_s if not arguments.sigterm else None,
+            "served_cpus": (service_process.cpu_s(process.pid) - served) / elapsed_s if not arguments.sigterm else None,
         }  # fmt: skip
         if arguments.sigterm:
             stopping = time.perf_counter()
-            figures["status"] = process.wait(serving.STOPS_WITHIN_S)
+            figures["status"] = process.wait(service_process.STOPS_WITHIN_S)
             figures["stopped_s"] = time.perf_counter() - stopping
     return load, figures
 

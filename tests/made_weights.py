@@ -64,6 +64,23 @@ def write_keras(path: Path, layers: list, listed=None, group: str | None = None,
     return path
 
 
+def write_yamnet(path: Path, arrays: list[np.ndarray], last: str = "logits") -> Path:
+    """YAMNet as Keras 2 saved it. Layers' names hold slashes, and the path of an array its layer's name twice."""
+    import h5py
+
+    names = [("layer1/conv", "kernel"), *[("layer1/conv/bn", k) for k in ("beta", "moving_mean", "moving_variance")]]
+    for i in range(2, 15):
+        for part, kernel in (("depthwise_conv", "depthwise_kernel"), ("pointwise_conv", "kernel")):
+            names.append((f"layer{i}/{part}", kernel))
+            names += [(f"layer{i}/{part}/bn", k) for k in ("beta", "moving_mean", "moving_variance")]
+    names += [(last, "kernel"), (last, "bias")]
+    assert len(names) == len(arrays) == 110
+    with h5py.File(path, "w") as file:
+        for (layer, key), array in zip(names, arrays, strict=True):
+            file[f"{layer}/{layer}/{key}:0"] = array
+    return path
+
+
 # --- PyTorch's pickles, opcode by opcode: what torch.save of a dictionary of tensors writes
 
 

@@ -15,7 +15,7 @@ ARGUMENTS = (
     "--autoplay-policy=no-user-gesture-required"
 ).split()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SENT_S = 20  # how long the page may take for what it does; generous, on a machine with other work
+SENT_S = 60  # how long the page may take for what it does; generous, for slow machines with other work
 
 DROP = """([selector, name, type, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -33,6 +33,11 @@ COLOURS = """(canvas) => {
   for (let i = 0; i < data.length; i += 4 * 7) found.add(data.subarray(i, i + 4).join());
   return found.size;
 }"""
+# What reaches beyond the screen, and is not within something that scrolls or cuts.
+TOO_WIDE = """() => [...document.querySelectorAll("body *")].filter((element) => {
+  const cut = element.parentElement.closest("pre, .panel, .axis, .square, .skip") || element.matches(".skip");
+  return element.checkVisibility() && !cut && element.getBoundingClientRect().right > innerWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 80))"""
 # Text whose contrast with its ground is below 4.5 (WCAG 2.2, 1.4.3), with the ratio; disabled controls are exempt.
 FAINT = """() => {
   const rgba = (text) => {

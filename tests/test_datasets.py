@@ -399,9 +399,34 @@ def test_a_table_with_lists_segments_and_several_labels(tmp_path):
     assert data.left_out == {"day 3.wav": "it has no label"}
 
 
-def test_a_table_of_excel(tmp_path):
-    (tmp_path / "t.csv").write_bytes("path,label\r\nä.wav,Grün\r\n".encode("utf-8-sig"))
-    assert [(clip.id, clip.label) for clip in datasets.read(tmp_path / "t.csv")] == [("ä.wav", "Grün")]
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_of_excel(tmp_path, separator):
+    text = f'path{separator}label\r\nä.wav{separator}Grün\r\nb.wav{separator}"a{separator}b"\r\n'
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-8-sig"))
+    read = datasets.read(tmp_path / "t.csv")
+    assert [(clip.id, clip.label) for clip in read] == [("b.wav", f"a{separator}b".strip()), ("ä.wav", "Grün")]
+
+
+def test_a_cell_too_many_is_no_cell_lost(tmp_path):
+    write(tmp_path, "t.csv", "path,label", "a.wav,owl, barn")
+    with pytest.raises(DataError, match=r"t\.csv: line 2 has more cells than the first line names columns"):
+        datasets.read(tmp_path / "t.csv")
+
+
+def test_rare_labels_are_left_out_and_said_so(tmp_path):
+    rows = [f"{i}.wav,owl,o{i}" for i in range(6)] + ["x.wav,rail,r1", "y.wav,rail,r1", "z.wav,crake,c"]
+    write(tmp_path, "t.csv", "path,label,group", *rows)
+    data = datasets.read(f"{tmp_path / 't.csv'}?least=2")
+    assert data.classes == ["owl"] and list(data.left_out) == ["x.wav", "y.wav", "z.wav"]
+    assert data.notes == ("2 labels of fewer than 2 groups are left out (3 clips): crake, rail",)
+    assert datasets.read(tmp_path / "t.csv", least=1).classes == ["crake", "owl", "rail"]
+    write(tmp_path, "m.csv", "path,labels", "a.wav,owl;rail", "b.wav,owl", "c.wav,crake")
+    data = datasets.read(tmp_path / "m.csv", least=2)
+    assert [(clip.id, clip.labels) for clip in data] == [("a.wav", ("owl",)), ("b.wav", ("owl",))]
+    with pytest.raises(DataError, match="no label has 9 groups"):
+        datasets.read(tmp_path / "t.csv", least=9)
+    with pytest.raises(UsageError, match=r"least must be a whole number\. Received: 'some'"):
+        datasets.read(f"{tmp_path / 't.csv'}?least=some")
 
 
 # --- read
@@ -412,7 +437,7 @@ def test_a_table_of_excel(tmp_path):
     ("birds=nowhere", DataError, "nowhere: is not there"),
     ("file.txt", DataError, "is neither a folder nor a table"),
     ("empty", DataError, "holds no clips of a data set"),
-    ("a=empty?strict=no&speaker=x", UsageError, "reader 'folder' has no option 'speaker'. It has: strict, group"),
+    ("a=empty?strict=no&speaker=x", UsageError, "no option 'speaker'. It has: strict, least, group"),
     ("esc50=empty", DataError, "holds no clips of ESC-50: give the folder that the data set unpacks to"),
     *((f"{name}=empty", DataError, "empty") for name in READERS),
 ])  # fmt: skip

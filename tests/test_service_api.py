@@ -47,7 +47,7 @@ def test_examples_are_of_the_form_that_is_described(described):
         jsonschema.validate({**content["schema"], "components": described["components"]}, content["example"])
 
 
-def test_the_service_is_as_it_is_described(server):
+def test_the_service_is_as_it_is_described(server, tmp_path):
     """Good and bad requests made from the description: no defect, no status, type or form that it does not name.
 
     Not asked: that what the description allows is always taken, for no description says what is a recording.
@@ -58,7 +58,7 @@ def test_the_service_is_as_it_is_described(server):
         "1", "--exclude-checks", "positive_data_acceptance", "--no-color", "--request-timeout", "60",
         "--generation-database", "none",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     tested = re.search(r"Test cases:\n  (\d+) generated, (\d+) passed", done.stdout)
     assert tested and int(tested[1]) > 300, done.stdout[-2000:]

@@ -1,6 +1,7 @@
 """A sample of scripts/hostile_service.py: what is damaged or made to hurt is refused, and the service goes on."""
 
 import random
+from pathlib import Path
 
 import hostile_files
 import hostile_requests
@@ -13,12 +14,16 @@ SAMPLE = 240
 LONG = ("drip", "silent", "endless", "hour", "minutes")  # these wait for limits, or take long to be made: the script's
 
 
+LINUX = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="looks at processes as on Linux")
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """The files that take long to be made are left to the script."""
     monkeypatch.setattr(hostile_files, "long_silence", lambda kind, subtype, rate_hz, hours: b"fLaC")
 
 
+@LINUX
 def test_a_sample_of_the_corpus(quick, tmp_path):
     def sample(canary, port):
         cases = hostile_service.corpus(600, 7, canary, port)

@@ -1,6 +1,7 @@
 """Many requests at once: shared batches, turns, a full queue, clients that leave, and an end in order."""
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -198,23 +199,26 @@ def test_admission_estimates_when_to_come_back(monkeypatch):
 # --- the service
 
 
-def test_clients_share_batches_and_none_gets_another_s_vectors(slow):
-    """32 clips of one window each, asked for at once while the engine is busy: in two batches of 16, and right."""
-    Slow.gate.set()
-    Slow.seconds = 0.05
+def test_clients_share_batches_and_none_gets_another_s_vectors(placeholder):
+    """32 clips of one window each, while the engine is busy with the first: the others are two batches of 16."""
     bodies = [samples(0.5, seed=i) for i in range(32)]
-    wanted = [slow.embed(np.array(json.loads(body)["samples"]), 8000, hop=2.0)[0] for body in bodies]
+    wanted = [placeholder.embed(np.array(json.loads(body)["samples"]), 8000, hop=2.0)[0] for body in bodies]
     assert len({w.tobytes() for w in wanted}) == 32
     n = {}
     for batching in (True, False):
-        with running([slow], batching=batching) as server:
-            answers = in_threads(32, lambda i, server=server: embed(
-                server.url, bodies[i], NPY, "application/json", "?hop=2"))  # fmt: skip
-            for answer, vectors in zip(answers, wanted, strict=True):
-                assert answer[0] == 200 and np.array_equal(np.load(io.BytesIO(answer[2])), vectors)
+        Slow.gate, Slow.seconds = threading.Event(), 0.0
+        slow = EmbeddingModel(placeholder.card, Slow, "f32")
+        with running([slow], batching=batching) as server, ThreadPoolExecutor(32) as threads:
+            asked = [threads.submit(embed, server.url, body, NPY, "application/json", "?hop=2") for body in bodies]
+            eventually(lambda server=server: server.desk.batchers["placeholder"].n_waiting >= 30)
+            Slow.gate.set()
+            for future, vectors in zip(asked, wanted, strict=True):
+                status, _, body = future.result()
+                assert status == 200 and np.array_equal(np.load(io.BytesIO(body)), vectors)
             n[batching] = metric(server.url, 'l3embed_batch_rows_count{model="placeholder"}')
             assert metric(server.url, 'l3embed_batch_rows_sum{model="placeholder"}') == 32
-    assert n[False] == 32 and n[True] <= 16
+            assert metric(server.url, 'l3embed_batch_recordings_sum{model="placeholder"}') == 32
+    assert n[False] == 32 and n[True] <= 4
 
 
 def test_a_full_queue_says_when_to_try_again_and_loses_nothing(slow):
@@ -310,6 +314,19 @@ def test_sigterm_answers_what_was_accepted_and_refuses_the_rest(tmp_path):
                 problem((status, headers, got), 503, "stopping")
         assert server.wait(30) == 0
     assert not any("Traceback" in line for line in server.log)
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    body = write(tmp_path / "a.wav", tone(300)).read_bytes()
+    with process("--precision", "f32") as server, ThreadPoolExecutor(1) as threads:
+        lost = threads.submit(embed, server.url, body, NPY, query="?hop=0.003")
+        eventually(lambda: metric(server.url, 'l3embed_queue_rows{model="l3-small-taught-1"}'))
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: ask(server.url, "GET", "/readyz")[0] == 503)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 1
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert lost.result()[0] >= 500
 
 
 def test_a_port_that_is_taken_is_told(placeholder):

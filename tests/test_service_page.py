@@ -1,13 +1,14 @@
 """The page of the service, in a real browser: what is dropped is embedded, shown, played, compared, downloaded."""
 
 import contextlib
+import json
 import re
 
 import numpy as np
 import pytest
 from conftest import ROOT, tone, write
-from pages import FAINT, NARROW, WIDE, Visit, browser  # noqa: F401
-from services import process
+from pages import FAINT, NARROW, TOO_WIDE, WIDE, Visit, browser  # noqa: F401
+from serving import process
 
 pytest.importorskip("fastapi")
 PAGE = ROOT / "l3embed" / "service" / "page"
@@ -17,7 +18,7 @@ REFUSED = ("Failed to load resource",)  # Chromium reports every status of 400 a
 
 @pytest.fixture(scope="module")
 def address():
-    with process() as service:
+    with process("--model", "l3-small-taught-1", "--model", "l3-small-1") as service:
         yield service.url
 
 
@@ -49,7 +50,9 @@ def visiting(browser, address):  # noqa: F811
 @pytest.mark.parametrize(("viewport", "colours"), LOOKS, ids=lambda x: str(x["width"]) if isinstance(x, dict) else x)
 def test_a_dropped_recording_and_a_second_one_are_shown(visiting, sounds, viewport, colours):
     with visiting(viewport, colours) as visit:
-        visit.open().drop("body", sounds / "low_high.wav")
+        visit.open()
+        assert visit.page.evaluate(TOO_WIDE) == visit.page.evaluate(FAINT) == []
+        visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
         visit.drawn()
         visit.drop("body", sounds / "noise_high.wav")
@@ -57,7 +60,7 @@ def test_a_dropped_recording_and_a_second_one_are_shown(visiting, sounds, viewpo
         visit.page.locator("#compare .matches li").first.wait_for()
         visit.drawn("b")
         assert visit.page.locator("#track-a .facts").inner_text() == "4.00 s · 36 windows of 384 numbers · every 0.1 s"
-        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the screen"
+        assert visit.page.evaluate(TOO_WIDE) == []
         ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground))) > 382) == (colours == "light")
         assert visit.page.evaluate(FAINT) == []
@@ -89,6 +92,21 @@ def test_a_long_recording_is_shown_in_bounded_memory(visiting, tmp_path):
         kept = visit.page.locator("#track-a .square").get_attribute("aria-label")
         assert int(re.search(r"(\d+) by", kept)[1]) <= 384
         visit.drawn()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scale", "part", "said"),
+    [(0.2, 1, "facts", "0.20 s · 1 window of 384 numbers"), (2, 0, "note", "all samples are zero")],
+)
+def test_odd_sounds_are_shown_with_what_is_odd(visiting, tmp_path, seconds, scale, part, said):
+    with visiting() as visit:
+        path = write(tmp_path / "odd.wav", scale * tone(seconds))
+        visit.open().drop("body", path)
+        visit.embedded()
+        visit.page.locator(f"#track-a .{part}", has_text=said).wait_for()
+        visit.drop("body", path)
+        visit.embedded("b")
+        visit.page.locator("#compare").wait_for()
 
 
 def test_what_the_browser_cannot_play_is_embedded_all_the_same(visiting, tmp_path):
@@ -180,14 +198,17 @@ def test_the_download_is_what_the_local_model_computes(visiting, sounds, tmp_pat
         visit.open().page.locator("#hop").select_option("0.5")
         visit.drop("body", sounds / "low_high.wav")
         visit.embedded()
+        visit.page.locator("#model").select_option("l3-small-1")  # embeds anew
+        visit.embedded()
         with visit.page.expect_download() as waiting:
             visit.page.locator("#track-a [data-do=download]").click()
         assert waiting.value.suggested_filename == "low_high.npz"
         waiting.value.save_as(tmp_path / "got.npz")
-    embedding, timestamps = l3embed.load().embed(sounds / "low_high.wav", hop=0.5)
+    embedding, timestamps = l3embed.load("l3-small-1").embed(sounds / "low_high.wav", hop=0.5)
     with np.load(tmp_path / "got.npz") as got:
         np.testing.assert_array_equal(got["embedding"], embedding)
         np.testing.assert_array_equal(got["timestamps"], timestamps)
+        assert json.loads(str(got["metadata"]))["source"] == "low_high.wav"
 
 
 def test_the_microphone_is_recorded_as_it_is(visiting, sounds):
@@ -221,6 +242,7 @@ def test_a_bad_file_is_explained_in_a_sentence(visiting, tmp_path):
         sentence = alert.locator("p").inner_text()
         assert "not audio" in sentence and sentence[0].isupper() and sentence.endswith(".")
         assert visit.page.evaluate(FAINT) == []
+        assert visit.page.locator("#status").inner_text() == ""
         visit.page.locator("#track-a [data-do=remove]").click()
         assert visit.page.locator("#intake-a").is_visible()
         empty = tmp_path / "empty.wav"
@@ -284,6 +306,9 @@ def test_every_control_has_a_name_and_is_reached_with_the_keyboard(visiting, sou
         visit.drop("body", sounds / "noise_high.wav")
         visit.embedded("b")
         page.locator("#compare .matches li").first.wait_for()
+        for letter in "ab":
+            visit.drawn(letter)
+            page.locator(f"#track-{letter} [data-do=play]:enabled").wait_for()
         tree = visit.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
         named = set("button combobox slider image img link region application heading progressbar textbox".split())
         nodes = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]]

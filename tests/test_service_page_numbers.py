@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import tone, write
 from pages import Visit, browser  # noqa: F401
-from services import process
+from serving import process
 
 pytest.importorskip("fastapi")
 

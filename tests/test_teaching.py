@@ -85,5 +85,6 @@ def test_a_cut_coded_noisy_copy_is_found_and_a_likeness_is_not(tmp_path, monkeyp
     _script("check_training_sounds.py")["main"]()
     found, *summary = capsys.readouterr().out.splitlines()
     assert "copy.ogg | " in found and found.endswith("a.wav") and int(found.split()[0]) > 100
+    assert float(found.split("correlation ")[1].split()[0]) > 0.6
     assert [line.split(": ")[1].split(";")[0] for line in summary] == ["2 training files read"] * 2
     assert all(int(line.split("at most ")[1].split()[0]) < 20 for line in summary)

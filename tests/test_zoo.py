@@ -42,7 +42,7 @@ def test_every_entry_is_whole_and_has_a_fingerprint_of_its_own():
     prints = [replace(entry.model, name="").fingerprint() for entry in entries if "edgel3-" not in entry.name]
     assert len(set(prints)) == len(prints)
     for entry in entries:
-        assert entry.licence and entry.description and entry.files
+        assert entry.licence and entry.description and entry.files and entry.model.auto == "f32"
         for file in entry.files:
             assert not file.hash or (file.url and file.hash.partition(":")[0] in ("sha256", "md5", "git"))
         assert front_end_of(plain(entry.model.front_end)) == entry.model.front_end

@@ -24,7 +24,7 @@ from ..errors import AudioError, ImageError, UsageError
 from .bounds import Bounds
 from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command, header_s, track_s
 from .kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
+from .libsndfile import UNKNOWN_FRAMES, Libsndfile, mp3_chained, ogg_chained, ogg_cut, sound_chunk
 from .pictures import Still, open_still
 from .source import CHANGED, Source, interrupts_wait
 from .video import Video, sound_start
@@ -238,7 +238,7 @@ def _reader(source: Source, guarded: bool) -> Libsndfile | Ffmpeg:
 
     if _leads_elsewhere(source):
         raise AudioError("is not audio but a playlist or a web page: give the recording itself")
-    if ogg_chained(source):
+    if ogg_chained(source) or mp3_chained(source):
         return Ffmpeg(source, guarded)
     chunk, is_cut_ogg = sound_chunk(source), ogg_cut(source)
     source.seek(0)

@@ -141,3 +141,23 @@ def ogg_chained(source: Source) -> bool:
 def _whole_head(page: bytes) -> bool:
     """Whether an Ogg page begins here, and does not end within its head."""
     return page[:4] == b"OggS" and len(page) >= 27
+
+
+def mp3_chained(source: Source) -> bool:
+    """Whether another MP3 file follows the first one, as where files were put together: libsndfile stops before it.
+
+    The first frame then says how many bytes belong to it (a Xing or Info header, LAME's specification of it); behind
+    those there is a tag, if anything, and no further frame.
+    """
+    head, at = source.read_at(0, 10), 0
+    if head[:3] == b"ID3" and len(head) == 10:  # id3.org, ID3v2.3, 3.1: seven bits of each byte count
+        at = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    frame = source.read_at(at, 200)
+    if frame[:1] != b"\xff":
+        return False
+    said = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if said < 0 or len(frame) < said + 16 or not frame[said + 7] & 2:  # no number of bytes
+        return False
+    field = said + 8 + 4 * (frame[said + 7] & 1)  # behind the number of frames, if there is one
+    behind = source.read_at(at + int.from_bytes(frame[field : field + 4], "big"), 3)
+    return behind == b"ID3" or (len(behind) > 1 and behind[0] == 0xFF and behind[1] & 0xE0 == 0xE0)

@@ -1,8 +1,8 @@
 """One engine for all: rows of many recordings in shared batches, in turn: a long recording starves no short one.
 
-A batch is begun when it is full, or when what it has waits for nothing: no other recording is about to bring rows. If
-one is, it waits for a share of the time that a batch takes, the less the fuller it is. While earlier batches compute,
-rows gather by themselves. So the wait is nothing for a lone client, and nothing under load.
+A batch is begun when it is full, or when there is nothing to wait for: no other recording is about to bring rows. If
+one is, it waits as long as a batch takes, the less the fuller it is. While earlier batches compute, rows gather by
+themselves. So a lone client never waits, and under load, where batches are full, nobody does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ..embed import Job
 from ..engine import Batch, Engine
 
-WAIT = 0.25  # of the time that a batch takes: what a batch that is empty but for one row may wait for others
+WAIT = 1.0  # of the time that a batch takes: what a batch that is empty but for one row may wait for others
 CHUNKS_AHEAD = 2  # of a recording, waiting for the engine; then its decoder waits
 BYTES_AHEAD = 64 * 2**20  # of all recordings
 

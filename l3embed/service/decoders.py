@@ -25,8 +25,6 @@ from .worker import LENGTHS, NUMBER, Task, nursery, read_into
 
 SILENT_S = 120.0  # a child that says nothing for so long hangs: waiting takes no processor time, so no limit ends it
 MOST_HEAD, MOST_BODY = 1 << 20, 1 << 28  # bytes of a message: a child may have been taken over
-DIED = Problem(502, "decoder_died", "the process that decoded this recording died, which touches no other: try again")
-COSTLY = Problem(422, "too_costly", "the recording takes more processor time to be decoded than is allowed")
 
 
 class Nursery:
@@ -117,6 +115,8 @@ class Child:
             self._link.sendall(data)
             while True:
                 head, rows = self._message()
+                if rows is not None and not _is_like(rows, task.front_end.shape):
+                    raise EOFError
                 yield head, rows
                 if "end" in head:
                     self.is_busy = False
@@ -142,7 +142,10 @@ class Child:
         return head, rows.reshape(head["shape"])
 
     def _cause(self) -> Problem:
-        return COSTLY if self.end() == -signal.SIGXCPU else DIED
+        if self.end() == -signal.SIGXCPU:
+            return Problem(422, "too_costly", "the recording takes more processor time to be decoded than is allowed")
+        died = "the process that decoded this recording died, which touches no other: try again"
+        return Problem(502, "decoder_died", died)
 
     def stop(self) -> None:
         """Kill it and what it started, from any thread; to be followed by `end`."""
@@ -161,6 +164,11 @@ class Child:
                 self._link.close()
                 self._code = self._nursery.wait(self.pid)
             return self._code
+
+
+def _is_like(rows: np.ndarray, shape: tuple[int, int, int]) -> bool:
+    """Whether these are inputs (n, *shape) of the network, but for their length."""
+    return rows.ndim == 4 and sum(a != b for a, b in zip(rows.shape[1:], shape, strict=True)) <= 1
 
 
 class Decoders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -104,6 +105,8 @@ def serve(models: list[EmbeddingModel], settings: Settings, host: str, port: int
         server.run()
     except SystemExit:
         raise UsageError(f"cannot listen on {host}, port {port}: see above") from None
+    if server.force_exit:  # threads are at work still: nobody waits for them
+        os._exit(1)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from l3embed.errors import UsageError
 
 from . import audioset, dcase2013, esc, primates, tut2017, urbansound8k, ut_podcast, voxforge
-from .clips import N_FOLDS, Clip, DataError, DataSet, checked, fold, folded, leaks
+from .clips import N_FOLDS, Clip, DataError, DataSet, checked, fold, folded, leaks, whole_number, without_rare
 from .digits import digits, is_digits
 from .esc import esc10, esc50
 from .folders import read_folder
@@ -57,16 +57,18 @@ def read(spec: str | Path, strict: bool = True, **options) -> DataSet:
 
     `path` is a folder, whose layout is recognised, or a table (.csv; `read_table`). `name` is a reader's (READERS), or
     what the set shall be called. Unless `strict` is off (option strict=no), a set is refused whose groups are in two
-    folds or lists, or that has not as many clips as published where results depend on it. Raises DataError, UsageError.
+    folds or lists, or that has not as many clips as published where results depend on it. Option least=N: labels of
+    fewer than N groups are left out, and said so. Raises DataError, UsageError.
     """
     name, path, found = _parsed(spec)
     options = {**found, **options}
     strict = strict and str(options.pop("strict", "yes")).lower() not in ("no", "false", "0")
     reader, path = (name, path) if name in READERS else _layout(path)
-    known = inspect.signature(READERS[reader]).parameters
-    if unknown := sorted(set(options) - set(list(known)[1:])):
+    least = whole_number(options.pop("least", 0), "least")
+    own = list(inspect.signature(READERS[reader]).parameters)[1:]
+    if unknown := sorted(set(options) - set(own)):
         raise UsageError(
-            f"{spec}: reader {reader!r} has no option {unknown[0]!r}. It has: strict, {', '.join(list(known)[1:])}"
+            f"{spec}: reader {reader!r} has no option {unknown[0]!r}. It has: {', '.join(['strict', 'least', *own])}"
         )
     data = READERS[reader](path, **options)
     n = data.published.get("clips")
@@ -77,6 +79,7 @@ def read(spec: str | Path, strict: bool = True, **options) -> DataSet:
         )
     if strict and (found := leaks(data.clips)):
         raise DataError(f"{path}: {found[0]}")
+    data = without_rare(data, least) if least else data
     return replace(data, name=name) if name else data
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from l3embed.errors import DataError
+from l3embed.errors import DataError, UsageError
 
 N_FOLDS = 5
 SPLITS = ("train", "valid", "test")
@@ -168,3 +168,33 @@ def leaks(clips: Sequence[Clip]) -> list[str]:
                 found.append(f"group {group!r} is in the {kind} {', '.join(sorted(names, key=natural))}: it may be in "
                              "one only")  # fmt: skip
     return found
+
+
+def without_rare(data: DataSet, least: int) -> DataSet:
+    """The set without the labels that have fewer groups than `least`; which, and how many clips, is in its notes."""
+    groups = defaultdict(set)
+    for clip in data.clips:
+        for label in clip.labels or (clip.label,):
+            groups[label].add(clip.unit)
+    rare = {label: len(units) for label, units in groups.items() if len(units) < least}
+    if not rare:
+        return data
+    clips, left_out = [], dict(data.left_out)
+    for clip in data.clips:
+        labels = tuple(label for label in clip.labels if label not in rare)
+        if clip.label in rare and not labels:
+            left_out[clip.id] = f"its label {clip.label!r} has {rare[clip.label]} groups, fewer than {least}"
+        else:
+            clips.append(replace(clip, label=labels[0] if labels else clip.label, labels=labels))
+    names = ", ".join(sorted(rare)[:10]) + (" and others" if len(rare) > 10 else "")
+    note = f"{len(rare)} labels of fewer than {least} groups are left out ({len(data) - len(clips)} clips): {names}"
+    if not clips:
+        raise DataError(f"{data.root}: no label has {least} groups")
+    return replace(data, clips=tuple(clips), left_out=left_out, notes=(*data.notes, note))
+
+
+def whole_number(value, name: str) -> int:
+    """Of an option, which may come as text. Raises UsageError."""
+    if not str(value).isdecimal():
+        raise UsageError(f"{name} must be a whole number. Received: {value!r}")
+    return int(value)

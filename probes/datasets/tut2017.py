@@ -62,7 +62,7 @@ def tut2017(folder: str | Path) -> DataSet:
 
 
 def _table(path: Path) -> list[dict]:
-    return [row for _, row in rows(path, fields=_COLUMNS, delimiter="\t") if row["path"]]
+    return [row for _, row in rows(path, fields=_COLUMNS) if row["path"]]
 
 
 def _development(place: Path) -> tuple[list[Clip], list[str]]:

@@ -6,33 +6,33 @@ import hashlib
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from l3embed.errors import UsageError
 
-from .clips import Clip, DataSet, checked, named
+from .clips import Clip, DataSet, checked, named, whole_number
 from .folders import sounds
 
 _SUBMISSION = re.compile(r"(.+)-(\d{8})-([^-]+)")
 _SOURCE = "VoxForge, repository.voxforge1.org, 16kHz_16bit"
 
 
-def _submissions(folder: Path) -> list[tuple[str, Path]]:
+def _submissions(folder: Path, deepest: int | None = None) -> Iterator[tuple[str, Path]]:
     """(language, folder of a submission: one that holds wav/ or flac/), whatever lies between them."""
-    found = []
     for place, folders, _ in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(place).relative_to(folder).parts
         if below and {"wav", "flac"} & set(folders):
-            found.append((below[0].lower() if len(below) > 1 else "", Path(place)))
+            yield (below[0].lower() if len(below) > 1 else ""), Path(place)
             folders.clear()
-    return found
+        if deepest is not None and len(below) >= deepest:
+            folders.clear()
 
 
 def is_voxforge(folder: Path) -> bool:
-    """LANGUAGE/.../USER-YYYYMMDD-XXX/wav."""
-    patterns = [f"{'*/' * depth}*-*-*/{kind}" for depth in range(1, 6) for kind in ("wav", "flac")]
-    return any(_SUBMISSION.fullmatch(place.parent.name) for pattern in patterns for place in folder.glob(pattern))
+    """[LANGUAGE/.../]USER-YYYYMMDD-XXX/wav, with up to Trunk/Audio/Main/16kHz_16bit between."""
+    return any(_SUBMISSION.fullmatch(place.name) for _, place in _submissions(folder, deepest=6))
 
 
 def voxforge(folder: str | Path, group: str = "speaker", users: int | str = 0, seed: int | str = 0) -> DataSet:
@@ -55,7 +55,11 @@ def voxforge(folder: str | Path, group: str = "speaker", users: int | str = 0, s
         who = place.name if group == "submission" or anonymous or not found else found[1]
         label = language or folder.resolve().name.lower()
         of_group[label, who] += [Clip(path, label, "", who) for path in _sounds(place)]
-    clips = [clip for key in _drawn(of_group, int(users), int(seed)) for clip in of_group[key]]
+    clips = [
+        clip
+        for key in _drawn(of_group, whole_number(users, "users"), whole_number(seed, "seed"))
+        for clip in of_group[key]
+    ]
     notes = []
     if n_anonymous:
         notes.append(

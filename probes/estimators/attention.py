@@ -7,7 +7,7 @@ its windows; the loss is the negative logarithm of the clip's. Adam at 1e-3, bat
 after the lowest validation loss, whose weights are kept (the paper gives neither the rate nor what it monitors).
 
 Two departures. The paper's input is a convolutional network's map of the sound, here it is the windows' embeddings; and
-an epoch sees 16 windows of each clip, drawn anew, instead of cutting all clips of a batch to the shortest. Predictions
+an epoch sees 8 windows of each clip, drawn anew, instead of cutting all clips of a batch to the shortest. Predictions
 use all windows.
 """
 
@@ -34,7 +34,7 @@ class Heads:
     classifiers: int = 40
     hidden: tuple[int, int] = (8, 4)
     attention: tuple[int, int] = (160, 80)
-    windows: int = 16
+    windows: int = 8
     clipwise = True
     kernels = (0, 2, 4, 6, 8, 10)
 
@@ -85,7 +85,7 @@ class AttentionProbe(NetworkProbe):
     clipwise = True
 
     def __init__(
-        self, classifiers=40, windows=16, rate=RATE, epochs=EPOCHS, patience=PATIENCE, batch=BATCH,
+        self, classifiers=40, windows=8, rate=RATE, epochs=EPOCHS, patience=PATIENCE, batch=BATCH,
         validation=VALIDATION, random_state=0, engine=None,
     ):  # fmt: skip
         self.classifiers, self.windows, self.rate, self.epochs = classifiers, windows, rate, epochs

@@ -40,7 +40,7 @@ class Dense:
     hidden: tuple[int, ...] = (512, 128)
     norm: bool = False
     dropout: float = 0.0
-    normal: bool = False  # Glorot's normal start in place of his uniform one
+    initial: str = "uniform"  # Glorot's; or his "normal" one, or "torch": PyTorch's for a linear layer
     clipwise = False
 
     @property
@@ -49,12 +49,15 @@ class Dense:
         return tuple((4 if self.norm else 2) * i for i in range(len(self.hidden) + 1))
 
     def start(self, rng, n_in: int, n_out: int) -> list[np.ndarray]:
-        """Glorot's kernels, biases of zero; kernel and bias (then scale and shift) of each layer."""
+        """Kernel and bias (0 but for "torch") of each layer, and scale and shift where it is normalised."""
         out, sizes = [], (n_in, *self.hidden, n_out)
         for layer, (a, b) in enumerate(itertools.pairwise(sizes)):
-            limit = np.sqrt(6 / (a + b))
-            kernel = rng.standard_normal((a, b)) / np.sqrt(3) if self.normal else rng.uniform(-1, 1, (a, b))
-            out += [(limit * kernel).astype(np.float32), np.zeros((1, b), np.float32)]
+            limit, bias = np.sqrt(6 / (a + b)), np.zeros((1, b))
+            if self.initial == "torch":
+                limit, bias = 1 / np.sqrt(a), rng.uniform(-1, 1, (1, b)) / np.sqrt(a)
+            normal = self.initial == "normal"
+            kernel = rng.standard_normal((a, b)) / np.sqrt(3) if normal else rng.uniform(-1, 1, (a, b))
+            out += [(limit * kernel).astype(np.float32), bias.astype(np.float32)]
             if self.norm and layer < len(self.hidden):
                 out += [np.ones((1, b), np.float32), np.zeros((1, b), np.float32)]
         return out

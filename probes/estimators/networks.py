@@ -198,6 +198,7 @@ def _batches(network, source, parts: list[Part], size: int, epoch: int) -> np.nd
 
 def _some(source, clips: np.ndarray, n: int, rng=None) -> np.ndarray:
     """(clips, n) windows of each clip, -1 where it has fewer: drawn by `rng`, or evenly spaced."""
+    n = min(n, int(np.diff(source.first).max()))
     out = np.full((len(clips), n), -1)
     for i, clip in enumerate(clips):
         first, last = source.first[clip], source.first[clip + 1]

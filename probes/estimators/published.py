@@ -48,7 +48,7 @@ class HearProbe(NetworkProbe):
         return tried[best]
 
     def _fit(self, point, source, targets, parts):
-        network = Dense((self.units,) * point["layers"], norm=True, dropout=0.1, normal=point["start"] == "normal")
+        network = Dense((self.units,) * point["layers"], norm=True, dropout=0.1, initial=point["start"])
         return fit_all(network, source, targets, parts, [(point["rate"], 0.0)], self._recipe(), self.engine)
 
 
@@ -62,7 +62,7 @@ class EvarProbe(NetworkProbe):
         self.rate, self.epochs, self.patience, self.random_state = rate, epochs, patience, random_state
 
     def _network(self):
-        return Dense(())
+        return Dense((), initial="torch")
 
     def _recipe(self):
         return Recipe(self.epochs, self.patience, 200, monitor="accuracy")

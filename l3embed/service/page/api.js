@@ -29,7 +29,8 @@ export async function models() {
  * @yields {object} lines of the service's stream
  */
 export async function* embed(file, how) {
-  const answer = await send(file, STREAM, how);
+  const headers = { Accept: STREAM, "Content-Type": "application/octet-stream" }; // what it is, its content says
+  const answer = await send(file, headers, how);
   let ended = false;
   for await (const line of lines(answer.body)) {
     const record = parsed(line);
@@ -40,15 +41,16 @@ export async function* embed(file, how) {
   if (!ended) throw new ServiceError("The connection broke before the last window came. Try again.");
 }
 
-/** The service's own archive of a recording's vectors. @returns {Promise<Blob>} */
+/** The service's own archive of a recording's vectors, which holds the recording's name. @returns {Promise<Blob>} */
 export async function archive(file, how) {
-  return (await send(file, ARCHIVE, how)).blob();
+  const form = new FormData();
+  form.append("file", file);
+  return (await send(form, { Accept: ARCHIVE }, how)).blob();
 }
 
-function send(file, accept, { model, hop, signal, waiting }) {
+function send(body, headers, { model, hop, signal, waiting }) {
   const query = new URLSearchParams({ ...(model && { model }), ...(hop && { hop }) });
-  const headers = { Accept: accept, "Content-Type": file.type || "application/octet-stream" };
-  return ask(`v1/embed?${query}`, { method: "POST", headers, body: file, signal }, waiting);
+  return ask(`v1/embed?${query}`, { method: "POST", headers, body, signal }, waiting);
 }
 
 /** A good answer, after as many tries as a busy service asks for. */

@@ -23,7 +23,9 @@ export class Comparison {
     this.host.hidden = !cross;
     if (!cross) return;
     this.matrix.show(cross);
-    this.list.replaceChildren(...cross.matches.map((match) => this.item(match)));
+    const key = JSON.stringify(cross.matches);
+    if (key !== this.listed) this.list.replaceChildren(...cross.matches.map((match) => this.item(match))); // else the focus stays
+    this.listed = key;
     this.host.querySelector("#left-out").hidden = !cross.leftOut;
     this.mark();
   }

@@ -31,7 +31,8 @@ export class Matrix {
   show(data) {
     this.data = data;
     this.range = rangeOf(data);
-    this.cell = this.how.walk ? { row: 0, column: 0 } : null;
+    const stays = this.cell && this.cell.row < data.rows && this.cell.column < data.columns;
+    if (!stays) this.cell = { row: 0, column: 0 };
     const { label } = this.how;
     const spoken = `${label}: ${data.rows} by ${data.columns} cells, cosines from ${this.range[0].toFixed(2)} to ${this.range[1].toFixed(2)}`;
     this.square.setAttribute("aria-label", this.how.walk ? `${spoken}. Arrow keys move, Enter plays.` : spoken);

@@ -113,7 +113,7 @@ export function drawAxis(element, seconds) {
   const width = element.clientWidth;
   const step = STEPS_S.find((s) => (s / seconds) * width >= 64) ?? STEPS_S.at(-1);
   const labels = [];
-  for (let i = 0; i * step <= seconds * (1 - 20 / Math.max(width, 21)); i++) {
+  for (let i = 0; i * step <= seconds * (1 - 36 / Math.max(width, 37)); i++) {
     const label = document.createElement("span");
     label.textContent = clock(i * step, step < 1 ? 1 : 0);
     label.style.left = `${((i * step) / seconds) * 100}%`;

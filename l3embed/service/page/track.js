@@ -8,6 +8,8 @@ import { Collected } from "./vectors.js";
 
 const NEAR_SILENCE = 10 ** (-50 / 20); // of the loudest sample
 
+const windows = (n) => `${n} ${n === 1 ? "window" : "windows"}`;
+
 export class Track {
   /**
    * @param {HTMLElement} host is filled
@@ -16,7 +18,7 @@ export class Track {
    *   changed: () => void, removed: () => void, play: (track: Track) => void}} page what the page does for a track
    */
   constructor(host, letter, page) {
-    Object.assign(this, { host, letter, page });
+    Object.assign(this, { host, letter, page, notes: {} });
     host.replaceChildren(document.getElementById("track-template").content.cloneNode(true));
     this.part = (name) => host.querySelector(`[data-${name}]`);
     this.button = (name) => host.querySelector(`[data-do="${name}"]`);
@@ -74,7 +76,8 @@ export class Track {
     this.player?.close();
     this.file = this.player = this.collected = this.analysis = this.picture = null;
     this.host.hidden = true;
-    this.note("");
+    this.note("browser", "");
+    this.note("server", "");
   }
 
   loaded(playable) {
@@ -91,12 +94,12 @@ export class Track {
       const { picture, note } = await pictureOf(file, this.player, signal);
       if (signal.aborted) return;
       this.picture = picture ?? null;
-      this.note(note ?? "");
+      this.note("browser", note ?? "");
       this.host.classList.toggle("without-picture", !picture);
       this.draw();
       if (picture) this.page.changed(this, true);
     } catch (error) {
-      if (!signal.aborted) this.note(error.message);
+      if (!signal.aborted) this.note("browser", error.message);
     }
   }
 
@@ -112,10 +115,11 @@ export class Track {
       this.check();
       await this.receive({ ...this.page.settings(), signal: job.signal, waiting: (s) => this.busy(s) });
       this.button("download").disabled = false;
-      this.page.say(`${this.name}: ${this.collected?.count ?? 0} windows embedded.`);
+      this.page.say(`${this.name}: ${windows(this.collected?.count ?? 0)} embedded.`);
     } catch (error) {
       if (job.signal.aborted) return;
       this.fail(error);
+      this.page.say("");
       this.page.failed(error);
     } finally {
       if (this.job === job) {
@@ -142,7 +146,7 @@ export class Track {
         this.collected.add(record.time_s, record.embedding);
         if (performance.now() - looked < 400) continue;
         looked = performance.now();
-        this.work(`${this.collected.count} windows`, record.time_s / this.seconds);
+        this.work(windows(this.collected.count), record.time_s / this.seconds);
         this.page.changed(this, false);
       } else if (record.n_windows !== undefined) {
         this.end = record;
@@ -222,7 +226,7 @@ export class Track {
     this.follow();
   }
 
-  /** (n + 1) seconds between which each row of the analysis is drawn. */
+  /** (n + 1) seconds between which each row of the analysis is drawn: where its window is the nearest one. */
   edges() {
     const { times, stride } = this.analysis;
     const step = stride * this.hop_s;
@@ -237,11 +241,12 @@ export class Track {
   describe() {
     const facts = [this.seconds && (this.seconds < 100 ? `${this.seconds.toFixed(2)} s` : clock(this.seconds, 0))];
     if (this.collected) {
-      facts.push(`${this.collected.count} windows of ${this.collected.dim} numbers`, `every ${+this.hop_s.toFixed(4)} s`);
+      const every = this.collected.count > 1 ? `every ${+this.hop_s.toFixed(4)} s` : "";
+      facts.push(`${windows(this.collected.count)} of ${this.collected.dim} numbers`, every);
     }
     this.part("facts").textContent = facts.filter(Boolean).join(" · ");
     const notes = this.end?.notes ?? [];
-    if (notes.length) this.note(`The recording ${notes.join("; ")}.`);
+    this.note("server", notes.length ? `The service remarks: ${notes.join("; ")}.` : "");
   }
 
   work(text, share = null) {
@@ -266,9 +271,12 @@ export class Track {
     this.host.classList.toggle("without-vectors", Boolean(error));
   }
 
-  note(text) {
-    this.part("note").hidden = !text;
-    this.part("note").textContent = text;
+  /** What is odd but no error, as the browser and as the server see it. */
+  note(who, text) {
+    this.notes[who] = text;
+    const said = Object.values(this.notes).filter(Boolean).join(" ");
+    this.part("note").hidden = !said;
+    this.part("note").textContent = said;
   }
 
   async download() {
