@@ -59,10 +59,11 @@ class Pairs:
 
 
 def wilcoxon(a, b) -> Test:
-    """Wilcoxon's signed-rank test of paired scores, exact (Wilcoxon 1945; ties get mean ranks, zeros are dropped).
+    """Wilcoxon's signed-rank test of paired scores (Wilcoxon 1945; ties get mean ranks, zeros are dropped).
 
     a, b : (folds,) scores of two models on the same folds, or (sets,) on the same data sets. Differences are rounded to
-    10 decimals, so that equal ones are ties. n pairs reach 2 / 2**n at best: 5 folds can never reach .05, 6 just can.
+    10 decimals, so that equal ones are ties. Exact for up to `EXACT` pairs, then by random signs. n pairs reach
+    2 / 2**n at best: 5 folds can never reach .05, 6 just can.
     """
     from scipy import stats
 
@@ -77,10 +78,10 @@ def wilcoxon(a, b) -> Test:
 def wilcoxon_pooled(a, b) -> Test:
     """The test of Cramer et al. 2019: folds x trials x design variations in one list, as if they were independent.
 
-    scipy's signed-rank test with the normal approximation, zeros dropped (papers: marl/l3embedding; section 6.3 of our
-    notes). A replica to compare with the paper: the values of one fold are not independent, so that equal models are
-    called different far more often than in 5 % of cases (34 % in 5 folds x 5 trials whose folds differ twice as much as
-    their trials). Use `wilcoxon` on fold means to decide anything.
+    scipy's signed-rank test with the normal approximation, zeros dropped (as in marl/l3embedding). A replica to compare
+    with the paper: the values of one fold are not independent, so that equal models are called different far more
+    often than in 5 % of cases (34 % in 5 folds x 5 trials whose folds differ twice as much as their trials). Use
+    `wilcoxon` on fold means to decide anything.
     """
     from scipy import stats
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from made_runs import made_run
 from sklearn import metrics
 
-from probes import results
-from probes.report import costs, facts, reading, tables, words
+from probes import report, results
+from probes.report import costs, facts, fewshot, reading, tables, words
 from probes.report.facts import Score
 from probes.report.tables import Column, Table
 
@@ -116,3 +116,30 @@ def test_costs_are_sums_over_sets(tmp_path):
     assert row["speed"] == pytest.approx(1500 / sum(c["wall_s"] for c in each))
     assert row["bytes_per_hour"] == pytest.approx(3 * 4000 * 512 * 4 / (310 / 3600) / 1e6)
     assert row["parameters"] == 0.661 and row["peak_mb"] == 150 and row["device"] == "cpu"
+
+
+def test_a_run_of_few_shot_jobs_alone_and_one_that_was_killed(tmp_path):
+    run = made_run(tmp_path / "run", sets=("accents",), models=("sea-net", "mfcc"), probes=("linear",), shots=(1, 2),
+                   protocols=("nested",), failures=False)  # fmt: skip
+    for job in results.read_jobs(run):
+        if job["shots"] is None or (job["model"], job["shots"]) == ("mfcc", 2):
+            for path in (run / "jobs").glob(f"{job['id']}.*"):
+                path.unlink()
+    table = results.read_run(run)
+    results.write_run(run, {**{k: v for k, v in table.items() if k != "schema"}, "finished": None})
+    text = report.write(run).read_text(encoding="utf-8")
+    assert "No job learned from all clips" in text and "is not finished" in text
+    assert "linear, nested: mfcc lacks some numbers of shots" in text
+    (shots,) = fewshot.families(reading.read([run]))
+    assert list(shots.curves) == ["sea-net"] and "mfcc lacks some numbers of shots" in shots.notes[0]
+
+
+def test_what_asks_the_same_twice_counts_once(tmp_path):
+    how = {"sets": ("accents",), "probes": ("linear",), "shots": (), "protocols": ("nested",), "models": ("sea-net",)}
+    runs = [made_run(tmp_path / str(seed), seed=seed, **how) for seed in (0, 1)]
+    found = reading.read(runs)
+    assert len(found.jobs) == 1 and found.jobs[0].run == runs[0]
+    assert (
+        "1 jobs" in found.notes[0]
+        and "another seed or version: counted once (accents sea-net linear)" in found.notes[0]
+    )

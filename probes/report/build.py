@@ -116,6 +116,7 @@ class Builder:
         for s in shots:
             made.curves.append(self._plot(figures.curves(s, self.look), f"{s.probe}, {s.protocol}", "fewshot", name,
                                           s.probe, s.protocol))  # fmt: skip
+        made.curve_notes = list(dict.fromkeys(f"{s.probe}, {s.protocol}: {note}." for s in shots for note in s.notes))
         made.areas = content.areas(shots) if shots else None
         made.maps = self._maps(name, here)
         made.worst = self._worst(here[0]) if here else None

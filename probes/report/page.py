@@ -29,6 +29,7 @@ class Section:
     pairs: list[tuple[str, str, Table]] = field(default_factory=list)  # heading, sentence, table
     confusions: list[dict] = field(default_factory=list)
     curves: list[str] = field(default_factory=list)
+    curve_notes: list[str] = field(default_factory=list)
     areas: Table | None = None
     maps: list[str] = field(default_factory=list)
     worst: Table | None = None
