@@ -50,7 +50,8 @@ def _run(arguments) -> None:
     parts = [protocols._part(nested, probe, source, data, task, [0, i]) for i, task in enumerate(tasks)]
     codes, classes = protocols._targets(data), len(data.classes)
     print(
-        f"{data.name}, {model.name}: {len(source)} vectors of {source.dim}, {len(parts)} folds x {len(probe._grid())} points"
+        f"{data.name}, {model.name}: {len(source)} vectors of {source.dim}, "
+        f"{len(parts)} folds x {len(probe._grid())} points"
     )
     tests = [task.test for task in tasks]
     started = time.perf_counter()
