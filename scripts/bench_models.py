@@ -85,13 +85,15 @@ def speed(model: Loaded) -> tuple[float, float | None]:
             return sum(len(vectors) for vectors, _ in model.each([sound] * n, rate_hz))
 
     windows = run(1)  # compiles
-    n, rate, spent = 1, 0.0, 0.0
+    whole = isinstance(model, EmbeddingModel) and model.framing().whole  # then each is a batch of its own
+    n = full = 1 if whole else -(-model.engine.batch // windows)  # batches are computed full
+    rate, spent = 0.0, 0.0
     while spent < SPENT_S:
         started = time.perf_counter()
         run(n)
         seconds = time.perf_counter() - started
         rate, spent = max(rate, n / seconds), spent + seconds
-        n = max(1, round(n * RUN_S / seconds))
+        n = full * max(1, round(n * RUN_S / seconds / full))
     return rate * windows, None if isinstance(model, ImageModel) else rate * RECORDING_S
 
 
