@@ -8,7 +8,16 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "errors", "load"]
+__all__ = ["Client", "__version__", "errors", "load"]
+
+
+def __getattr__(name: str):
+    """`Client`, of a service (`l3embed serve`), is loaded when it is asked for: NumPy comes with it."""
+    if name == "Client":
+        from .client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(name=None, *, weights=None, front_end=None, precision="auto", batch=None, device="cpu"):

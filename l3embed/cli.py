@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import __version__, cli_data, cli_evaluate, cli_probe, cli_store
+from . import __version__, cli_data, cli_evaluate, cli_probe, cli_report, cli_serve, cli_store
 from .errors import L3EmbedError, UsageError, reason
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     cli_data.add(commands)
     cli_evaluate.add(commands)
     cli_store.add(commands)
+    cli_serve.add(commands)
     cli_probe.add(commands)
+    cli_report.add(commands)
     return parser
 
 
@@ -299,12 +301,15 @@ def _size(path: str) -> int:
 def _add_models(commands) -> None:
     parser = commands.add_parser("models", help="list and show models, convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="names of the models that ship or are published").set_defaults(run=_models_list)
+    listed = actions.add_parser("list", help="models that ship or are published: name, numbers in a vector, where the "
+        "weights are ('by hand': not fetched, models show says where they belong), what it is")  # fmt: skip
+    listed.add_argument("word", nargs="*", help="only models whose line holds all of these, such as: panns frames")
+    listed.set_defaults(run=_models_list)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("name", nargs="?", help="name, or path of a card (default: the shipped model)")
     show.set_defaults(run=_models_show)
     fetch = actions.add_parser("fetch", help="download the weights of a published model (needs the train extra)")
-    fetch.add_argument("name", help="openl3-...; see 'l3embed models list'")
+    fetch.add_argument("name", help="see 'l3embed models list'")
     fetch.set_defaults(run=_models_fetch)
     quantize = actions.add_parser("quantize", help="make the int8 graph of a model of sound (needs the int8 extra)")
     quantize.add_argument("name", nargs="?", help="shipped or published model, or path of a card")
@@ -320,7 +325,10 @@ def _add_models(commands) -> None:
 def _models_list(arguments) -> int:
     from . import weights
 
-    print("\n".join(weights.lines()))
+    found = weights.lines(arguments.word)
+    if not found:
+        raise UsageError(f"no model's line holds {' and '.join(arguments.word)}: see 'l3embed models list'")
+    print("\n".join(found))
     return OK
 
 

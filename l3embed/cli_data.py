@@ -12,17 +12,30 @@ SHOWN = 20  # of what can be a million: the index names all
 
 def add(commands) -> None:
     """The commands `l3embed data ...`."""
-    parser = commands.add_parser("data", help="make, show and check the index of a folder of videos")
+    parser = commands.add_parser(
+        "data", help="show and check labelled data sets; make, show and check indexes of videos"
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     _add_init(actions)
     for name, run, text in (
-        ("show", _show, "what an index holds: parts, hours, labels, and what cannot be used"),
-        ("check", _check, "compare an index with the files: names each one that is gone, changed or unusable"),
+        ("show", _show, "what a data set (labels, folds, groups, lengths, rates) or an index of videos holds"),
+        (
+            "check",
+            _check,
+            "what is wrong with a data set (files, counts, duplicates, leaks, labels, sound) or an index",
+        ),
     ):
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        action.add_argument("index", metavar="INDEX")
+        action = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}. Exit code 1: there is something to mend."
+        )
+        action.add_argument("data", metavar="DATA", help="FOLDER, NAME=FOLDER, TABLE.csv (docs/data-sets.md), or an "
+                            "index that `l3embed data init` made")  # fmt: skip
+        action.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="files read at a time "
+                            "(default: one a processor)")  # fmt: skip
         action.add_argument("--json", action="store_true", help="print one machine-readable summary")
+        action.add_argument("-q", "--quiet", action="store_true", help="no progress")
         action.set_defaults(run=run)
+    action.add_argument("--no-near", action="store_true", help="do not search clips that sound alike (no model is run)")
 
 
 def _add_init(actions) -> None:
@@ -88,24 +101,91 @@ def prepare(arguments) -> int:
     return 1 if failed else 0
 
 
+def _is_index(path: str) -> bool:
+    """Whether it is an index of videos: its first line is a comment, which no table of labelled clips has."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1) == b"#"
+    except OSError:
+        return False
+
+
 def _show(arguments) -> int:
+    if not _is_index(arguments.data):
+        return _show_set(arguments)
     from .avc import index
 
-    _report(index.summary(index.read(arguments.index)), arguments)
+    _report(index.summary(index.read(arguments.data)), arguments)
     return 0
 
 
+def _show_set(arguments) -> int:
+    from probes import datasets
+    from probes.data_facts import facts
+    from probes.data_show import summary
+
+    data = datasets.read(arguments.data, strict=False)
+    with _Progress(arguments.quiet or arguments.json, "file", len({clip.path for clip in data})) as progress:
+        table = summary(data, facts(data, arguments.jobs, progress.tick, depth="header"))
+    if arguments.json:
+        print(json.dumps(table))
+        return 1 if table["problems"] else 0
+    print(f"{table['name']}: {table['clips']} clips, {len(table['labels'])} labels, {table['groups']} groups, "
+          f"{table['hours']:.2f} h, below {table['root']}")  # fmt: skip
+    print(f"licence: {table['licence']}; from: {table['source']}; metric: {table['metric']}; rule: {table['rule']}")
+    for name in ("seconds", "rates_hz", "channels", "folds", "lists"):
+        if table[name]:
+            print(f"{name}: {', '.join(f'{key} {value}' for key, value in table[name].items())}")
+    _print_some("labels (clips, groups)", [f"{k}: {v['clips']}, {v['groups']}" for k, v in table["labels"].items()], 60)
+    for note in table["notes"]:
+        print(f"note: {note}")
+    if table["left_out"]:
+        print(f"{table['left_out']} files or rows are left out: l3embed data check names them")
+    _print_problems(table["problems"])
+    return 1 if table["problems"] else 0
+
+
+def _print_problems(problems: dict[str, str]) -> None:
+    if problems:
+        _print_some(f"{len(problems)} cannot be read", [f"{name}: {why}" for name, why in problems.items()])
+
+
+def _check_set(arguments) -> int:
+    from dataclasses import asdict
+
+    from probes import datasets
+    from probes.data_check import check
+
+    data = datasets.read(arguments.data, strict=False)
+    with _Progress(arguments.quiet or arguments.json, "file", len({clip.path for clip in data})) as progress:
+        found, known = check(data, not arguments.no_near, arguments.jobs, tick=progress.tick)
+    problems = [finding for finding in found if finding.problem]
+    if arguments.json:
+        readable = sum(not fact.problem for fact in known.values())
+        print(json.dumps({"name": data.name, "clips": len(data), "readable": readable, "problems": len(problems),
+                          "findings": [asdict(finding) for finding in found], "notes": data.notes}))  # fmt: skip
+        return 1 if problems else 0
+    for title, findings in (("to know", [f for f in found if not f.problem]), ("to mend", problems)):
+        for kind in dict.fromkeys(finding.kind for finding in findings):
+            of_kind = [finding.text for finding in findings if finding.kind == kind]
+            _print_some(f"{title}: {kind} ({len(of_kind)})", of_kind)
+    print(f"{data.name}: {len(data)} clips, {len(problems)} problems, {len(found) - len(problems)} things to know")
+    return 1 if problems else 0
+
+
 def _check(arguments) -> int:
+    if not _is_index(arguments.data):
+        return _check_set(arguments)
     from .avc import index
 
-    found = index.read(arguments.index)
+    found = index.read(arguments.data)
     wrong = index.check(found)
     if arguments.json:
         print(json.dumps({"files": len(found.rows) - len(wrong), "wrong": wrong}))
     else:
         for name, why in wrong.items():
             print(_line(f"{name}: {why}"))
-        print(f"{len(found.rows) - len(wrong)} files are there and usable, {len(wrong)} are not: {arguments.index}")
+        print(f"{len(found.rows) - len(wrong)} files are there and usable, {len(wrong)} are not: {arguments.data}")
     return 1 if wrong else 0
 
 
@@ -127,12 +207,12 @@ def _report(table: dict, arguments) -> int:
     return 1 if table["problems"] else 0
 
 
-def _print_some(title: str, lines: list[str]) -> None:
+def _print_some(title: str, lines: list[str], shown: int = SHOWN) -> None:
     print(f"{title}:")
-    for line in lines[:SHOWN]:
+    for line in lines[:shown]:
         print(f"  {_line(line)}")
-    if len(lines) > SHOWN:
-        print(f"  and {len(lines) - SHOWN} more: the index has them all")
+    if len(lines) > shown:
+        print(f"  and {len(lines) - shown} more: --json has them all")
 
 
 def _line(text: str) -> str:
@@ -143,20 +223,20 @@ def _line(text: str) -> str:
 class _Progress:
     """A count on a terminal."""
 
-    def __init__(self, quiet: bool):
-        self.bar, self.quiet = None, quiet
+    def __init__(self, quiet: bool, unit: str = "video", total: int | None = None):
+        self.bar, self.quiet, self.unit, self.total = None, quiet, unit, total
 
     def __enter__(self):
         if sys.stderr.isatty() and not self.quiet:
             from tqdm import tqdm
 
-            self.bar = tqdm(unit="video", file=sys.stderr, leave=False)
+            self.bar = tqdm(unit=self.unit, total=self.total, file=sys.stderr, leave=False)
         return self
 
     def __exit__(self, *exc):
         if self.bar is not None:
             self.bar.close()
 
-    def tick(self, _) -> None:
+    def tick(self, _=None) -> None:
         if self.bar is not None:
             self.bar.update()

@@ -9,8 +9,8 @@ import time
 
 SHOTS = (1, 2, 5, 10, 20)  # of `fewshot`
 _LISTS = ("data", "models", "probes", "protocols", "pooling")  # names, separated by commas or spaces
-_GIVEN = (*_LISTS, "shots", "draws", "seed", "failed", "hop", "precision", "output", "store", "jobs", "memory",
-          "scheduler")  # fmt: skip
+_GIVEN = (*_LISTS, "shots", "draws", "seed", "failed", "hop", "precision", "device", "output", "store", "jobs",
+          "memory", "scheduler")  # fmt: skip
 
 
 def add(commands) -> None:
@@ -47,11 +47,13 @@ def _add_arguments(parser) -> None:
         "for that model (default), or excluded for all models")  # fmt: skip
     add("--hop", type=float, metavar="S", help="seconds between windows (default: each model's own)")
     add("--precision", choices=["auto", "f32", "bf16", "int8"], help="of the models (default: auto)")
+    add("--device", choices=["cpu", "gpu"], help="of the models; gpu: an NVIDIA device, through Keras (default: cpu)")
     add("-o", "--output", metavar="RUN", help="folder of the run (default: ./probe-run)")
     add("--store", metavar="DIR", help="embeddings, to be shared by runs (default: RUN/embeddings)")
     add("--jobs", type=int, metavar="N", help="processes (default: one a processor)")
     add("--memory", metavar="SIZE", help="of vectors held at a time; more are read from the disk (default: 2GB)")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the jobs (needs the dask extra)")
+    add("--extend", action="store_true", help="add data, models, probes, protocols or shots to the run that is there")
     add("--no-report", action="store_true", help="results only")
     add("--json", action="store_true", help="print one machine-readable summary")
     add("-q", "--quiet", action="store_true", help="no progress")
@@ -75,7 +77,7 @@ def _probe(arguments) -> int:
     settings = _settings(arguments)
     with _Progress(quiet=arguments.quiet or arguments.json) as progress:
         summary = run.run(settings, progress)
-        report = None if arguments.no_report else _report(summary.folder, progress)
+        report = None if arguments.no_report else _report(summary.folder, settings.store_folder, progress)
     _print(summary, report, time.monotonic() - started, arguments.json)
     return 1 if summary.failed or summary.failed_clips else 0
 
@@ -96,8 +98,10 @@ def _settings(arguments):
     if arguments.demo:
         if arguments.config or {"data", "models"} & given.keys():
             raise UsageError("--demo brings its own data and models: leave RUN.toml, --data and --models out")
-        how = {name: given[name] for name in ("jobs", "memory", "scheduler", "seed") if name in given}
-        return demo.settings(given.get("output", "probe-demo"), **how)
+        there = demo.settings(given.pop("output", "probe-demo"), given.get("seed", 0))
+        new = config.parse(given, "l3embed probe", whole=False)
+        return config.checked(replace(there, **{name: getattr(new, name) for name in given}), "l3embed probe --demo")
+    given |= {"extend": True} if arguments.extend else {}
     there = config.read(arguments.config) if arguments.config else config.Settings()
     if arguments.few:
         given |= {"full": False, **({} if there.shots or "shots" in given else {"shots": list(SHOTS)})}
@@ -106,21 +110,21 @@ def _settings(arguments):
     return config.checked(merged, arguments.config or "l3embed probe")
 
 
-def _report(folder, progress):
-    """The report's path; None, said, where its packages are missing."""
-    from .errors import MissingExtraError
+def _report(folder, store, progress):
+    """The report's path; None where there can be none, and why is said."""
+    from .errors import L3EmbedError
 
     try:
         from probes import report
 
-        return report.write(folder)
-    except (MissingExtraError, ModuleNotFoundError) as error:
+        return report.write(folder, store=store)
+    except (L3EmbedError, ModuleNotFoundError) as error:
         progress.say(f"no report: {error}; later: l3embed report {folder}")
         return None
 
 
 def _print(summary, report, wall_s: float, as_json: bool) -> None:
-    from probes import results
+    from probes import overview
 
     n_failed = len(summary.failed)
     if as_json:
@@ -133,7 +137,7 @@ def _print(summary, report, wall_s: float, as_json: bool) -> None:
                             for job in summary.failed], "failed_clips": failed}  # fmt: skip
         print(json.dumps(table))
         return
-    for line in results.table(summary.folder, summary.jobs):
+    for line in overview.lines(summary.folder, summary.jobs):
         print(line)
     for line in summary.skipped:
         print(line)
@@ -142,7 +146,7 @@ def _print(summary, report, wall_s: float, as_json: bool) -> None:
     for job in summary.failed:
         print(f"  failed: {job['data']}, {job['model']}, {job['probe']}, {job['protocol']}: {job['error']}")
     for (model, data), clips in summary.failed_clips.items():
-        print(f"  {model} failed on {len(clips)} clips of {data}: costs/ and the report name them")
+        print(f"  {model} failed on {len(clips)} of the clips of {data}: costs/ and the report name them")
     print(f"report: {report}" if report else f"no report yet: l3embed report {summary.folder}")
 
 

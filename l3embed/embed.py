@@ -167,12 +167,9 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Ite
     def rows():
         for job in jobs:
             try:
-                for signal, starts, n in chunks(job.blocks(front_end.rate_hz, front_end.mix), framing):
+                for n, made in prepared(job.blocks(front_end.rate_hz, front_end.mix), front_end, framing):
                     job.n_wanted += n
-                    if framing.shared or framing.whole:  # one spectrogram, of all that is in the signal
-                        yield job, spectrograms(signal, starts[:1], replace(front_end, window_samples=len(signal)))
-                    else:
-                        yield job, spectrograms(signal, starts, front_end)
+                    yield job, made
             except Exception as error:  # whatever it is, it is this recording's: the others go on
                 job.fail(error)
             yield job, None
@@ -181,20 +178,35 @@ def through(model: EmbeddingModel, jobs: Iterable[Job], framing: Framing) -> Ite
         if vectors is None:
             job.finish(front_end)
             yield job
-            continue
-        if framing.whole:  # of a piece of a longer recording: what its convolutions see beyond its end is left out
-            at_most = framing.window // framing.hop
-            job.add(vectors[:at_most] if framing.frames else vectors)
-            continue
-        index = np.arange(job.n_seen, min(job.n_seen + len(vectors), job.n_wanted))
-        job.add(vectors[index[index % framing.every == 0] - job.n_seen])
-        job.n_seen += len(vectors)
+        else:
+            job.take(vectors, framing)
+
+
+def prepared(
+    blocks: Iterable[np.ndarray], front_end: FrontEnd | Waveform, framing: Framing
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of sound to what an engine takes, ``(n_windows, rows)``: so many of the rows' windows are the sound's."""
+    for signal, starts, n in chunks(blocks, framing):
+        if framing.shared or framing.whole:  # one spectrogram, of all that is in the signal
+            yield n, spectrograms(signal, starts[:1], replace(front_end, window_samples=len(signal)))
+        else:
+            yield n, spectrograms(signal, starts, front_end)
 
 
 class Job:
     """A recording on its way through the corridor: counts windows (`Framing.step` apart) as they enter and leave."""
 
     n_wanted = n_seen = 0
+
+    def take(self, vectors: np.ndarray, framing: Framing) -> None:
+        """Of the vectors of its next rows, `add` those that were asked for."""
+        if framing.whole:  # of a piece of a longer recording: what its convolutions see beyond its end is left out
+            at_most = framing.window // framing.hop
+            self.add(vectors[:at_most] if framing.frames else vectors)
+            return
+        index = np.arange(self.n_seen, min(self.n_seen + len(vectors), self.n_wanted))
+        self.add(vectors[index[index % framing.every == 0] - self.n_seen])
+        self.n_seen += len(vectors)
 
 
 class _ArrayJob(Job, engine.Collecting):

@@ -13,6 +13,10 @@ class AudioError(L3EmbedError):
     """A recording (file, bytes or array) that cannot be turned into sound."""
 
 
+class LimitError(AudioError):
+    """A recording that is longer, or has more channels, or another rate, than is allowed where it came."""
+
+
 class ImageError(L3EmbedError):
     """A picture (file or array) or a video that cannot be turned into pictures."""
 
@@ -35,6 +39,10 @@ class DataError(L3EmbedError):
 
 class TrainingError(L3EmbedError):
     """A training run that cannot start or cannot go on."""
+
+
+class ServiceError(L3EmbedError):
+    """A service that cannot be reached, or whose answer is no answer."""
 
 
 class MissingExtraError(L3EmbedError, ImportError):

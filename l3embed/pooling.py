@@ -1,4 +1,4 @@
-"""The windows of a recording -> one vector. The only definition of each pooling."""
+"""The windows of a recording -> one vector, and how alike two vectors are. The only definition of each pooling."""
 
 from __future__ import annotations
 
@@ -46,3 +46,10 @@ def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
         n += k
     values = {"mean": mean, "max": largest, "std": np.sqrt(squares / n)}
     return np.concatenate([values[statistic] for statistic in pooling.split("+")]).astype(np.float32)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines of vectors, (n, D) and (m, D) -> (n, m) float64 in [-1, 1]; 0 where one of the two is all zeros."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    lengths = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)[None]
+    return np.clip(np.divide(a @ b.T, lengths, out=np.zeros_like(lengths), where=lengths > 0), -1, 1)

@@ -47,13 +47,14 @@ def count(n_samples: int, window: int, hop: int, lead: int = 0) -> int:
     return 1 + max(0, math.ceil((n_samples + lead - window) / hop))
 
 
-def times(n: int, hop: int, rate_hz: int, nominal_s: float | None = None) -> np.ndarray:
-    """(n,) float64 seconds, where the windows are.
+def times(n: int, hop: int, rate_hz: int, nominal_s: float | None = None, first: int = 0) -> np.ndarray:
+    """(n,) float64 seconds, where the windows are, of which the first is number `first`.
 
     With `nominal_s`, the hop that was asked for, multiples of it, as OpenL3 writes them: these drift away from the
     windows when hop x rate is no integer.
     """
-    return np.arange(n) * hop / rate_hz if nominal_s is None else np.arange(n) * nominal_s
+    index = np.arange(first, first + n)
+    return index * hop / rate_hz if nominal_s is None else index * nominal_s
 
 
 def nominal(hop_s: float, timestamps: str) -> float | None:
@@ -90,9 +91,9 @@ class Framing:
     def step(self) -> int:
         return self.hop // self.every
 
-    def times(self, n: int, rate_hz: int) -> np.ndarray:
-        """(n,) float64 seconds: time stamps of the windows."""
-        return times(n, self.hop, rate_hz, self.nominal_s)
+    def times(self, n: int, rate_hz: int, first: int = 0) -> np.ndarray:
+        """(n,) float64 seconds: time stamps of n windows from the `first` on."""
+        return times(n, self.hop, rate_hz, self.nominal_s, first)
 
     def count(self, n_samples: int) -> int:
         """How many windows a recording has."""
@@ -148,14 +149,21 @@ def chunks(
             skip = max(0, group * step - len(signal))
             buffer = [signal[group * step :]]
             buffered = len(buffer[0])
-    wanted = (framing.count(n_samples) - 1) * framing.every + 1
-    rest = np.concatenate([*buffer, np.zeros(span, np.float32)])
-    while n_samples and wanted > n_done:
-        n = min(wanted - n_done, group)
+    if n_samples:
+        wanted = (framing.count(n_samples) - 1) * framing.every + 1
+        yield from _last(np.concatenate(buffer), framing, wanted - n_done, group)
+
+
+def _last(rest: np.ndarray, framing: Framing, n_left: int, group: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """The windows that begin in the rest of a stream, and reach beyond it into zeros."""
+    step = framing.step
+    while n_left > 0:
+        n = min(n_left, group)
         k = min(-(-n // ROUND_UP) * ROUND_UP, group) if framing.shared else n
-        yield rest[: (k - 1) * step + window], np.arange(k) * step, n
-        rest = np.concatenate([rest[k * step :], np.zeros(span, np.float32)])
-        n_done += n
+        size = (k - 1) * step + framing.window
+        yield np.pad(rest[:size], (0, max(0, size - len(rest)))), np.arange(k) * step, n
+        rest = rest[k * step :]
+        n_left -= n
 
 
 def _pieces(blocks: Iterable[np.ndarray], framing: Framing) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from l3embed.spec import digest
 from l3embed.store.layout import _version as version
 
 from . import contents, models
-from .config import NUMBERS, Settings
+from .config import NUMBERS, Settings, combinations
 from .datasets import DataSet
 from .features import ArrayFeatures, Features
 from .models import System
@@ -33,7 +34,7 @@ class Loaded:
     broken: dict[str, str] = field(default_factory=dict)  # model -> why it gave nothing at all
     excluded: dict[int, str] = field(default_factory=dict)  # row -> why, under the rule "exclude"
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Of everything about the clips that decides results: bytes, labels, groups, folds."""
         rows = [[c.id, f.sha256, c.label, list(c.labels), c.group, c.fold, c.split, c.start_s, c.end_s]
@@ -50,14 +51,14 @@ def describe(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, S
     from . import estimators, protocols
 
     data = {name: _about_data(each) for name, each in loaded.items()}
-    probes = {name: estimators.PROBES[name] for name in settings.probes}
+    probes = {name: estimators.PROBES[name] for _, name, _ in combinations(settings)[0]}
     chosen = {name: protocols.PROTOCOLS[name] for name in settings.protocols}
     return {
         "settings": {key: getattr(settings, key) for key in (*NUMBERS, "data")}, "seed": settings.seed,
         "failed_rule": settings.failed, "code": CODE,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "machine": {"system": platform.system(), "machine": platform.machine(), "processor": _processor(),
-                    "cpus": settings.n_jobs and _cpus()},
+                    "cpus": _cpus()},
         "protocols": {name: {"summary": p.summary, "faults": list(p.faults), "source": p.source}
                       for name, p in chosen.items()},
         "data": data,
@@ -105,17 +106,20 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def differences(there: dict, here: dict) -> Iterator[str]:
-    """In the user's words."""
+def differences(there: dict, here: dict, extend: bool = False) -> Iterator[str]:
+    """In the user's words. With `extend`, what only adds jobs is no difference."""
     for key in (key for key in NUMBERS if key != "models"):  # which may be named in other words
         a, b = there["settings"].get(key), plain(here["settings"][key])
-        if a != b:
+        adds = not set(a) - set(b) if isinstance(a, list) else key == "full" and b
+        if a != b and not (extend and adds):
             yield f"{key} was {_short(a)}, is {_short(b)}"
     if there.get("code") != here["code"]:
         yield f"it was made by another version of the probes ({there.get('code')}, this is {here['code']})"
     for kind, what in (("data", "sha256"), ("models", "fingerprint"), ("models", "recipe")):
         for name in sorted({*there[kind], *here[kind]}):
             a, b = there[kind].get(name), here[kind].get(name)
+            if a is None and extend:
+                continue
             if a is None or b is None:
                 yield f"{kind} {name!r} {'is new' if a is None else 'is missing'}"
             elif a[what] != plain(b[what]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -36,11 +37,13 @@ class Settings:
     failed: str = "wrong"  # what becomes of a clip on which a model fails: wrong for that model, or excluded for all
     hop: float = 0.0  # seconds between windows; 0: each model's own
     precision: str = "auto"
+    device: str = "cpu"  # of the models; "gpu": an NVIDIA device, through Keras
     output: str = "probe-run"
     store: str = ""  # of the embeddings; "": OUTPUT/embeddings
     jobs: int = 0  # 0: one a processor
     memory: str = "2GB"
     scheduler: str = ""  # address of a Dask scheduler
+    extend: bool = False  # add data, models, probes, protocols, poolings or shots to a run that is there
 
     @property
     def folder(self) -> Path:
@@ -82,15 +85,10 @@ def read(path: str | Path) -> Settings:
 
 def _beside(spec: str, folder: Path) -> str:
     """PATH or NAME=PATH, the path as seen from `folder`."""
-    name, sign, path = spec.rpartition("=") if "?" not in spec else _split_query(spec)
-    return f"{name}{sign}{folder / path}"
-
-
-def _split_query(spec: str) -> tuple[str, str, str]:
-    """NAME=PATH?options."""
-    head, _, query = spec.partition("?")
-    name, sign, path = head.rpartition("=")
-    return name, sign, f"{path}?{query}"
+    name = re.match(r"[\w.+-]+=(?=.)", spec)
+    if name and not (folder / spec).exists():
+        return f"{name[0]}{folder / spec[name.end() :]}"
+    return str(folder / spec)
 
 
 def parse(table: dict, where: str, whole: bool = True) -> Settings:
@@ -146,3 +144,28 @@ def checked(settings: Settings, where: str) -> Settings:
         if len(set(items)) < len(items):
             raise UsageError(f"{where}: {key} names {next(i for i in items if items.count(i) > 1)!r} twice")
     return settings
+
+
+def combinations(settings: Settings) -> tuple[list[tuple[str, str, int | None]], list[str]]:
+    """[(protocol, probe, shots)] that there are, and why others are not.
+
+    Where none of the probes goes with a protocol, those that it brings along do: `hear-mlp` has its own. Raises
+    UsageError for names that there are not, and where nothing is left.
+    """
+    from . import estimators, protocols
+
+    for key, known in (("probes", estimators.PROBES), ("protocols", protocols.PROTOCOLS)):
+        for name in getattr(settings, key):
+            if name not in known:
+                raise UsageError(f"unknown {key[:-1]} {name!r}: expected one of {', '.join(known)}")
+    found, refused = [], []
+    for protocol in settings.protocols:
+        own = protocols.PROTOCOLS[protocol].probes
+        some_go = not own or set(own) & set(settings.probes)
+        for probe in settings.probes if some_go else own:
+            for shots in (*((None,) if settings.full else ()), *settings.shots):
+                why = protocols.refusal(protocol, probe, shots)
+                refused.append(why) if why else found.append((protocol, probe, shots))
+    if not found:
+        raise UsageError("; ".join(dict.fromkeys(refused)))
+    return found, list(dict.fromkeys(refused))

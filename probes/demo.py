@@ -76,11 +76,11 @@ def _recorded(sound: np.ndarray, recorder: int, seed: int, rng: np.random.Genera
     return 0.3 * own.uniform(0.2, 1) * mixed / np.abs(mixed).max()
 
 
-def settings(output: str | Path, **given) -> Settings:
-    """Of a run over the set, which is made below the run's own folder."""
+def settings(output: str | Path, seed: int = 0) -> Settings:
+    """Of a run over the set, which is made beside the run's own folder."""
     folder = Path(output)
-    make(folder / "recordings")
+    make(folder / "recordings", seed)
     return Settings(
-        data=(f"demo={folder / 'recordings'}",), models=MODELS, probes=PROBES, shots=SHOTS, draws=5,
-        output=str(folder / "run"), **given,
+        data=(f"demo={folder / 'recordings'}",), models=MODELS, probes=PROBES, shots=SHOTS, draws=5, seed=seed,
+        output=str(folder / "run"),
     )  # fmt: skip

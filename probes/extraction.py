@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,37 +86,63 @@ def _embedded(system: System, data: DataSet, folder: Path, contents, jobs: int, 
             n, sound_s, windows = n + 1, sound_s + result.seconds, windows + result.n_windows
         if tick:
             tick()
-    found = _view(system, folder, key, items, ids, reasons, memory)
+    found, notes = _view(system, folder, key, items, ids, reasons, memory)
     n_bytes = int(found.n_windows.sum()) * found.dim * 4
-    cost = {"cached": n == 0, "computed": n, "bytes": n_bytes}
+    cost = {"cached": n == 0, "computed": n, "bytes": n_bytes, "notes": notes}
     return found, cost if n == 0 else cost | {"sound_s": round(sound_s, 3), "windows": windows}
 
 
 def _item(clip: Clip, content: str, rate_hz: int) -> Item:
     path = os.path.abspath(clip.path)
-    name = os.path.splitdrive(path)[1].lstrip("/\\")
-    if clip.start_s is None and clip.end_s is None:
+    name, stretch = _names(path, clip.start_s, clip.end_s, content)
+    if not stretch:
         return Item(path, name)
-    start_s = clip.start_s or 0.0
-    stretch = f"#{content[:16]}-{start_s:.6f}-{'end' if clip.end_s is None else f'{clip.end_s:.6f}'}"
-    return Segment(path + stretch, name + stretch, path=path, start_s=start_s, end_s=clip.end_s, rate_hz=rate_hz)
+    return Segment(
+        path + stretch, name + stretch, path=path, start_s=clip.start_s or 0.0, end_s=clip.end_s, rate_hz=rate_hz
+    )
+
+
+def _names(path: str, start_s: float | None, end_s: float | None, content: str) -> tuple[str, str]:
+    """(the recording's name in the store, what is added for a stretch of it)"""
+    name = os.path.splitdrive(path)[1].lstrip("/\\")
+    if start_s is None and end_s is None:
+        return name, ""
+    return name, f"#{content[:16]}-{start_s or 0.0:.6f}-{'end' if end_s is None else f'{end_s:.6f}'}"
+
+
+def store_id(clip: dict, content: str) -> str:
+    """The id that a store knows a clip by: a row of data/NAME.parquet."""
+    return layout.clip_id("".join(_names(os.path.abspath(clip["path"]), clip["start_s"], clip["end_s"], content)))
+
+
+def baseline_file(folder: Path, recipe: dict, contents: list[str], segments: list[list]) -> Path:
+    """Where the store keeps a baseline's vectors of a data set; segments are [start_s, end_s] of each clip."""
+    return folder / "baselines" / f"{digest({**recipe, 'contents': contents, 'segments': segments})}.npz"
+
+
+def _is_whole(clip: Clip) -> bool:
+    return clip.start_s is None and clip.end_s is None
 
 
 def _segments_done(folder: Path, key: str, ids: list[str], clips: tuple[Clip, ...]) -> set[str]:
     """Segments that are in the store: to ask it by their bytes would mean to decode them all again."""
-    if all(clip.start_s is None and clip.end_s is None for clip in clips) or not (folder / key / "manifest").is_dir():
+    if all(map(_is_whole, clips)) or not (folder / key / "manifest").is_dir():
         return set()
     there = set(store.open(folder, key).clips)
-    return {id for id, clip in zip(ids, clips, strict=True) if id in there and "#" in id and clip.start_s is not None}
+    return {id for id, clip in zip(ids, clips, strict=True) if id in there and not _is_whole(clip)}
 
 
-def _view(system: System, folder: Path, key: str, items, ids, reasons: dict, memory: int) -> Features:
+def _view(
+    system: System, folder: Path, key: str, items, ids, reasons: dict, memory: int
+) -> tuple[Features, dict[str, int]]:
+    """The vectors, and what was odd about how many clips."""
     corpus = corpus_of(folder, key)
-    names = ("clip", "status", "error", "n_rows", "n_nan")
+    names = ("clip", "status", "error", "n_rows", "n_nan", "notes")
     rows = {clip: facts for clip, *facts in manifest.columns(corpus.table(), *names)}
-    n_windows, failed = np.zeros(len(ids), np.int64), {}
+    n_windows, failed, said = np.zeros(len(ids), np.int64), {}, Counter()
     for i, (item, id) in enumerate(zip(items, ids, strict=True)):
-        status, error, n_rows, n_nan = rows.get(id, ("failed", None, 0, 0))
+        status, error, n_rows, n_nan, notes = rows.get(id, ("failed", None, 0, 0, None))
+        said.update(notes or ())
         if item.source in reasons or status != "ok":
             failed[i] = reasons.get(item.source) or error or "its vectors are missing in the store"
         elif not n_rows:
@@ -124,14 +151,14 @@ def _view(system: System, folder: Path, key: str, items, ids, reasons: dict, mem
             failed[i] = f"{n_nan} of its vectors' numbers are NaN"
         else:
             n_windows[i] = n_rows
-    return Features(system.name, folder, key, ids, corpus.dim or system.model.dim, n_windows, failed, memory)
+    found = Features(system.name, folder, key, ids, corpus.dim or system.model.dim, n_windows, failed, memory)
+    return found, dict(said.most_common())
 
 
 def _baseline(system: System, data: DataSet, folder: Path, contents: list[str], jobs: int):
     from . import baselines
 
-    segments = [[c.start_s, c.end_s] for c in data.clips]
-    path = folder / "baselines" / f"{digest({**system.recipe, 'contents': contents, 'segments': segments})}.npz"
+    path = baseline_file(folder, system.recipe, contents, [[c.start_s, c.end_s] for c in data.clips])
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             array, failed = file["array"], json.loads(str(file["failed"]))

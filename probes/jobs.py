@@ -6,10 +6,12 @@ files.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,9 +22,11 @@ from l3embed.spec import digest
 
 from . import results
 from .about import CODE, Loaded, plain
-from .config import Settings
+from .config import Settings, combinations
 from .datasets import DataSet
 from .models import System
+
+CONNECT_S = 5  # a scheduler that has not answered by then is not there
 
 
 @dataclass(frozen=True)
@@ -40,37 +44,32 @@ class Job:
     seed: int
 
 
-def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, System]) -> tuple[list[Job], list[str]]:
-    """All jobs of a run, and the combinations that a protocol does not have, in words."""
-    from . import estimators, protocols
+def plan(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, System]) -> list[Job]:
+    """All jobs of a run, those of one model on one data set together."""
+    from . import estimators
 
-    found, skipped = [], []
-    shots = (*((None,) if settings.full else ()), *settings.shots)
-    for protocol in settings.protocols:
-        for probe in settings.probes:
-            if why := protocols.refusal(protocol, probe):
-                skipped.append(why)
-                continue
-            poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
-            found += [
-                _job(settings, each, system, probe, protocol, pooling, n)
-                for each in loaded.values() for system in systems.values() for pooling in poolings for n in shots
-            ]  # fmt: skip
-    return list({job.id: job for job in found}.values()), list(dict.fromkeys(skipped))
+    found = []
+    for each, system, (protocol, probe, shots) in itertools.product(
+        loaded.values(), systems.values(), combinations(settings)[0]
+    ):
+        poolings = ("windows",) if estimators.PROBES[probe].input == "windows" else settings.pooling
+        found += [_job(settings, each, system, probe, protocol, pooling, shots) for pooling in poolings]
+    return found
 
 
 def _job(settings: Settings, each: Loaded, system: System, probe: str, protocol: str, pooling: str, shots) -> Job:
-    from . import estimators
+    from . import estimators, protocols
 
-    draws = settings.draws if shots else 1
+    draws, family = settings.draws if shots else 1, estimators.PROBES[probe]
     key = {
-        "code": CODE, "data": each.sha256, "excluded": sorted(each.excluded), "model": system.recipe,
-        "probe": probe, "grid": [dict(point) for point in estimators.PROBES[probe].grid], "protocol": protocol,
-        "pooling": pooling, "shots": shots, "draws": draws, "seed": settings.seed,
-        "names": [each.data.name, system.name],
+        "code": CODE, "names": [each.data.name, system.name], "data": each.sha256, "excluded": sorted(each.excluded),
+        "model": system.recipe, "probe": probe, "grid": family.grid, "few_shot": family.few_shot,
+        "protocol": protocol, "fixed": protocols.PROTOCOLS[protocol].fixed.get(probe), "pooling": pooling,
+        "shots": shots, "draws": draws, "seed": settings.seed,
     }  # fmt: skip
-    id = digest(plain(key))
-    return Job(id, each.data.name, system.name, probe, protocol, pooling, shots, draws, settings.seed)
+    return Job(
+        digest(plain(key)), each.data.name, system.name, probe, protocol, pooling, shots, draws, settings.seed
+    )  # fmt: skip
 
 
 def is_done(folder: Path, job: Job) -> bool:
@@ -80,48 +79,63 @@ def is_done(folder: Path, job: Job) -> bool:
 
 def in_parallel(calls: list[tuple], n_jobs: int, scheduler: str = "") -> Iterator[tuple[str | None, Job]]:
     """(None or why it failed, job) of each call of `work`, in the order in which they are done."""
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
 
     if scheduler:
-        with _cluster(scheduler) as client, parallel_config("dask", client=client):
-            yield from Parallel(n_jobs=-1, return_as="generator_unordered")(delayed(work)(*call) for call in calls)
+        yield from _on_cluster(calls, scheduler)
         return
     if n_jobs == 1 or len(calls) < 2:
         yield from (work(*call, n_jobs) for call in calls)
         return
-    from concurrent.futures.process import BrokenProcessPool
-
     left = {call[1].id: call for call in calls}
     try:
         for why, job in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(work)(*c) for c in calls):
             left.pop(job.id)
             yield why, job
     except BrokenProcessPool:  # a process died, of memory most likely: each job that is left gets one of its own
-        for folder, job, *rest in left.values():
-            if is_done(folder, job):
-                yield None, job
-                continue
+        for call in left.values():
             try:
-                yield from Parallel(n_jobs=2, return_as="generator")([delayed(work)(folder, job, *rest)])
+                yield from [(None, call[1])] if is_done(*call[:2]) else Parallel(n_jobs=2)([delayed(work)(*call)])
             except BrokenProcessPool:
-                why = "its process died: not enough memory? try fewer --jobs"
-                results.write_job(folder, {**asdict(job), **failed(why)})
+                yield _lost(*call[:2], "its process died: not enough memory? try fewer --jobs")
+
+
+def _on_cluster(calls: list[tuple], scheduler: str) -> Iterator[tuple[str | None, Job]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    left = {call[1].id: call for call in calls}
+    with cluster(scheduler) as client, parallel_config("dask", client=client):
+        try:
+            for why, job in Parallel(n_jobs=-1, return_as="generator_unordered")(delayed(work)(*c) for c in calls):
+                left.pop(job.id)
                 yield why, job
+        except (L3EmbedError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # Dask gives up a job whose workers die again and again, and joblib all the rest
+            for call in left.values():
+                yield (None, call[1]) if is_done(*call[:2]) else _lost(*call[:2], f"the cluster: {in_words(error)}")
 
 
-def _cluster(address: str):
+def _lost(folder: Path, job: Job, why: str) -> tuple[str, Job]:
+    results.write_job(folder, {**asdict(job), **failed(why)})
+    return why, job
+
+
+def cluster(address: str):
+    """A client of a Dask scheduler. Raises UsageError where there is none, MissingExtraError without Dask."""
     try:
         from distributed import Client
     except ImportError as error:
         raise MissingExtraError("a Dask scheduler", "dask") from error
     try:
-        return Client(address, timeout="30s", set_as_default=False)
+        return Client(address, timeout=f"{CONNECT_S}s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(f"scheduler {address}: cannot be reached ({reason(error)})") from error
 
 
 def work(folder: Path, job: Job, data: DataSet, found, jobs: int = 1) -> tuple[str | None, Job]:
     """One job, start to end: evaluate, write; why it failed, or None. Every way to run in parallel calls this."""
+    import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
     from threadpoolctl import threadpool_limits
 
     from . import protocols

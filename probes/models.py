@@ -5,7 +5,7 @@ A name is one of
 - a shipped or published model, or the path of a card: ``l3-small-1``, ``openl3-mel256-music-512``, ``my.toml``
 - one with its weight file: ``yamnet=/path/yamnet.tflite`` (several: joined by ``,`` inside a TOML list)
 - the network of one with random weights: ``random:l3-small-1:0`` (name, seed)
-- a baseline (`probes.baselines`): ``mfcc``, ``log-mel``, ``chance``
+- a baseline (`probes.baselines`): ``mfcc``, ``log-mel``, ``noise``
 
 In a TOML file it may be a table: ``{name = "half", model = "l3-small-1", hop = 0.5, precision = "f32"}``.
 """
@@ -149,7 +149,7 @@ def load(named: Named, folder: Path, device: str = "cpu") -> System:
     files = list(named.weights) if len(named.weights) > 1 else (named.weights[0] if named.weights else None)
     name, front_end = named.model or None, named.front_end or None
     if named.kind == "random":
-        model = random_twin(_spec(named), named.seed, folder / "twins", named.precision)
+        model = random_twin(_spec(named), named.seed, folder / "twins", named.precision, device)
     else:
         if not own.is_own(name):
             _spec(named)  # before anything is fetched
@@ -180,13 +180,15 @@ def about(system: System) -> dict:
     if model is None:
         from . import baselines
 
-        about = baselines.BASELINES[named.model]
-        return {**table, "fingerprint": f"{named.model}-{baselines.VERSION}", "summary": getattr(about, "summary", "")}
+        which = baselines.BASELINES[named.model]
+        return {**table, "fingerprint": f"{named.model}-{baselines.VERSION}", "summary": which.summary,
+                "source": which.source}  # fmt: skip
     card = model.card.table
     return {
         **table, "model": model.name, "fingerprint": model.spec.fingerprint(), "dim": model.dim,
         "parameters": _parameters(model), "weights_bytes": _weights_bytes(model), "licence": card.get("licence", ""),
         "trained_on": "" if named.kind == "random" else card.get("data", ""), "precision": model.precision,
+        "summary": card.get("description", ""),
         "hop_s": system.recipe["hop_s"], "weights_sha256": model.spec.weights_sha256,
     }  # fmt: skip
 

@@ -301,7 +301,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "nested",
             "the set's own folds or lists; scaler and parameters chosen inside the training part, groups whole",
             (),
-            "this package; harnesses.md 11",
+            "this package",
             _nested,
             shots=True,
         ),

@@ -26,7 +26,8 @@ from l3embed.store.files import move_whole, naming, part_name, remove_abandoned,
 from l3embed.store.manifest import need_pyarrow
 
 SCHEMA = 1  # of the folder; a reader refuses a newer one
-CLIP_COLUMNS = ("clip", "path", "label", "labels", "group", "fold", "split", "seconds", "rate_hz", "sha256")
+CLIP_COLUMNS = ("clip", "path", "label", "labels", "group", "fold", "split", "seconds", "rate_hz", "sha256", "start_s",
+                "end_s", "excluded")  # fmt: skip
 
 
 @dataclass
@@ -69,8 +70,8 @@ def write_run(folder: Path, table: dict) -> None:
 def write_clips(folder: Path, data: str, rows: list[dict]) -> None:
     """data/NAME.parquet: dictionaries with CLIP_COLUMNS."""
     pa = need_pyarrow()
-    text, kinds = pa.string(), {"labels": pa.list_(pa.string()), "seconds": pa.float64(), "rate_hz": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, text)) for name in CLIP_COLUMNS])
+    kinds = {"labels": pa.list_(pa.string()), **dict.fromkeys(("seconds", "rate_hz", "start_s", "end_s"), pa.float64())}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in CLIP_COLUMNS])
     _write_parquet(Path(folder) / "data" / f"{file_name(data)}.parquet", pa.Table.from_pylist(rows, schema))
 
 
@@ -198,32 +199,8 @@ def _read_parquet(path: Path):
 
 
 def prune(folder: Path, ids: Iterable[str]) -> None:
-    """Predictions without a job were written by a process that died before it could say so: away with them."""
+    """Only these jobs are the run's; what else lies there a kill has left, or a rule that an extension changed."""
     keep = set(ids)
-    for path in (Path(folder) / "jobs").glob("*.parquet"):
-        if path.stem not in keep and not path.with_suffix(".json").exists():
+    for path in (Path(folder) / "jobs").iterdir():
+        if path.suffix in (".json", ".parquet") and path.stem not in keep:
             path.unlink(missing_ok=True)
-
-
-def table(folder: Path, jobs: list[dict]) -> list[str]:
-    """Lines for a terminal: accuracy in %, a row for each model, a column for each probe. The report says more."""
-    cells, probes, rows = {}, list(dict.fromkeys(job["probe"] for job in jobs)), {}
-    for job in jobs:
-        shots = "" if job["shots"] is None else f"{job['shots']} shots"
-        pooling = "" if job["pooling"] == "windows" else job["pooling"]
-        row = (job["data"], job["protocol"], shots, job["model"], pooling)
-        ok = job["status"] == "ok"
-        cells[*row, job["probe"]] = f"{100 * read_predictions(folder, job).right.mean():.1f}" if ok else "failed"
-        rows[row] = None
-    # a probe of windows knows no pooling: it stands in the rows of all
-    lines = [("data", "protocol", "shots", "model", "pooling", *probes)]
-    for row in sorted(rows, key=lambda r: (*r[:2], int(r[2].split()[0]) if r[2] else 0)):
-        if row[-1] or not any(other[:4] == row[:4] and other[-1] for other in rows):
-            lines.append((*row, *(cells.get((*row, p)) or cells.get((*row[:4], "", p)) or "" for p in probes)))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(_aligned(*cell) for cell in zip(line, widths, range(len(line)), strict=True)).rstrip()
-            for line in lines]  # fmt: skip
-
-
-def _aligned(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column < 5 else text.rjust(width)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from l3embed.errors import StoreError, UsageError
+from l3embed.errors import DataError, StoreError, UsageError
 
 from . import about, contents, datasets, extraction, jobs, models, results
 from .about import Loaded
-from .config import Settings
+from .config import Settings, combinations
 from .models import System
 
 
@@ -47,17 +47,18 @@ class Quiet:
 def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     """Do what is not done yet. Raises UsageError, DataError and StoreError before anything is probed."""
     progress = progress or Quiet()
-    _check_names(settings)
+    skipped = _check(settings)
     systems = _systems(settings)
     loaded = {each.data.name: each for each in _data(settings, progress)}
     description = about.describe(settings, loaded, systems)
     folder = _open(settings, description)
     before, started = results.read_run(folder), time.time()
+    _write_clips(folder, loaded)
     _extract(settings, folder, loaded, systems, progress)
-    for name, each in loaded.items():
-        results.write_clips(folder, name, about.clip_rows(each))
+    _write_clips(folder, loaded)  # now it is known which are excluded
     extracted = time.time()
-    plan, skipped = jobs.plan(settings, loaded, systems)
+    plan = jobs.plan(settings, loaded, systems)
+    results.prune(folder, [job.id for job in plan])
     pending = [job for job in plan if not jobs.is_done(folder, job)]
     _probe(settings, folder, pending, loaded, progress)
     wall_s = {"extract": extracted - started, "probe": time.time() - extracted}
@@ -66,6 +67,11 @@ def run(settings: Settings, progress: Quiet | None = None) -> Summary:
     results.write_run(folder, {**description, **times})
     done = [results.read_job(folder, job.id) for job in plan]
     return Summary(folder, done, len(plan) - len(pending), skipped, _failed_clips(loaded))
+
+
+def _write_clips(folder: Path, loaded: dict[str, Loaded]) -> None:
+    for name, each in loaded.items():
+        results.write_clips(folder, name, about.clip_rows(each))
 
 
 def _failed_clips(loaded: dict[str, Loaded]) -> dict:
@@ -82,16 +88,15 @@ def _clock() -> str:
 # --- what is asked for
 
 
-def _check_names(settings: Settings) -> None:
-    from . import estimators, protocols
-
-    for key, known in (("probes", estimators.PROBES), ("protocols", protocols.PROTOCOLS)):
-        for name in getattr(settings, key):
-            if name not in known:
-                raise UsageError(f"unknown {key[:-1]} {name!r}: expected one of {', '.join(known)}")
+def _check(settings: Settings) -> list[str]:
+    """Combinations of protocol, probe and shots that there are not, in words."""
     for key in ("data", "models", "probes", "protocols", "pooling"):
         if not getattr(settings, key):
             raise UsageError(f"{key} is missing: name one at least")
+    skipped = combinations(settings)[1]
+    if settings.scheduler:
+        jobs.cluster(settings.scheduler).close()  # now, not after hours of embedding
+    return skipped
 
 
 def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
@@ -106,23 +111,40 @@ def _data(settings: Settings, progress: Quiet) -> Iterator[Loaded]:
         names.add(data.name)
         tick = progress.start(f"reading {data.name}", len({clip.path for clip in data.clips}))
         loaded = Loaded(data, contents.contents(data, settings.store_folder, settings.n_jobs, tick))
-        data_check.refuse(data, [found.sha256 for found in loaded.contents])
+        known = zip(data.clips, loaded.contents, strict=True)
+        data_check.refuse_duplicates(data, {clip.id: found.sha256 for clip, found in known})
+        _check_splits(settings, data)
         yield loaded
+
+
+def _check_splits(settings: Settings, data: datasets.DataSet) -> None:
+    """Raises DataError where no protocol can split the set: a label with one clip, too few groups."""
+    from . import protocols
+
+    errors = []
+    for name in settings.protocols:
+        try:
+            protocols.PROTOCOLS[name].plan(data, settings.seed)
+        except DataError as error:  # of one among several, it is its jobs' own failure
+            errors.append(error)
+    if len(errors) == len(settings.protocols):
+        raise errors[0]
 
 
 def _systems(settings: Settings) -> dict[str, System]:
     named = models.parse(list(settings.models), hop=settings.hop, precision=settings.precision)
-    return {one.name: models.load(one, settings.store_folder) for one in named}
+    return {one.name: models.load(one, settings.store_folder, settings.device) for one in named}
 
 
 def _open(settings: Settings, description: dict) -> Path:
     """The run's folder, new or of the same run. Raises UsageError where another run lies there."""
     folder = settings.folder
     if results.is_run(folder):
-        if differ := list(about.differences(results.read_run(folder), description)):
+        if differ := list(about.differences(results.read_run(folder), description, settings.extend)):
+            hint = "" if settings.extend else ", --extend to add to it,"
             raise UsageError(
-                f"{folder}: is a run with other settings: {'; '.join(differ)}. Give the same settings to go on, or "
-                "another folder (-o); with --store its embeddings serve both"
+                f"{folder}: is a run with other settings: {'; '.join(differ)}. Give the same settings to go on{hint} "
+                "or another folder (-o); with --store its embeddings serve both"
             )
         return results.create(folder)
     ours = {settings.store_folder.resolve(), *(folder.resolve() / name for name in ("data", "jobs", "costs"))}
@@ -138,9 +160,10 @@ def _open(settings: Settings, description: dict) -> Path:
 
 def _extract(settings: Settings, folder: Path, loaded: dict, systems: dict, progress: Quiet) -> None:
     """Fill the store, model by model. A model that cannot run at all fails its own jobs only."""
-    for system in systems.values():
+    for name, system in systems.items():
         for each in loaded.values():
             _extract_one(settings, folder, each, system, progress)
+        systems[name] = replace(system, model=None)  # its networks are not held in memory any longer
     if settings.failed == "exclude":
         for each in loaded.values():
             for model, found in each.features.items():

@@ -46,6 +46,7 @@ class Split:
             rows = np.sort(np.asarray(getattr(self, part), dtype=np.int64).reshape(-1))
             if rows.size and not 0 <= rows[0] <= rows[-1] < len(of):
                 raise DataError(f"{of.name}, {self.name}: {part} has a row outside the {len(of)} clips")
+            rows.flags.writeable = False  # it was checked as it is
             object.__setattr__(self, part, rows)
         if not self.train.size or not self.test.size:
             raise DataError(f"{of.name}, {self.name}: has no clips to {'test on' if self.train.size else 'learn from'}")
@@ -69,27 +70,31 @@ class Split:
 # --- what a set prescribes
 
 
-def folds(data: DataSet) -> list[Split]:
-    """Each predefined fold tested once, all others learned from; clips without a fold (an evaluation set) stay out."""
+def folds(data: DataSet, replica: str = "") -> list[Split]:
+    """Each predefined fold tested once, all others learned from; clips without a fold (an evaluation set) stay out.
+
+    `replica`: names the fault of published folds that share groups; without it such are refused.
+    """
     column = np.array([clip.fold for clip in data.clips])
     if len(data.folds) < 2:
         raise DataError(f"{data.name}: has {len(data.folds)} folds, and needs two")
-    splits = [
-        Split(
-            f"fold {name}", np.flatnonzero((column != name) & (column != "")), [], np.flatnonzero(column == name), data
-        )
-        for name in data.folds
-    ]
+    splits = []
+    for name in data.folds:
+        train, test = np.flatnonzero((column != name) & (column != "")), np.flatnonzero(column == name)
+        splits.append(Split(f"fold {name}", train, [], test, data, replica))
     return _learnable(data, splits)
 
 
-def lists(data: DataSet) -> list[Split]:
-    """The one split of train, valid and test lists; where the labels of the test list are withheld, valid is tested."""
+def lists(data: DataSet, replica: str = "") -> list[Split]:
+    """The one split of train, valid and test lists; where the labels of the test list are withheld, valid is tested.
+
+    `replica`: as for `folds`.
+    """
     column = np.array([clip.split for clip in data.clips])
     train, valid, test = (np.flatnonzero(column == part) for part in PARTS)
     if test.size or not valid.size:
-        return _learnable(data, [Split("test list", train, valid, test, data)])
-    return _learnable(data, [Split("valid list", train, [], valid, data)])
+        return _learnable(data, [Split("test list", train, valid, test, data, replica)])
+    return _learnable(data, [Split("valid list", train, [], valid, data, replica)])
 
 
 def leave_out(data: DataSet) -> list[Split]:

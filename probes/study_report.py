@@ -93,6 +93,9 @@ def _test(name: str, clips: list[Clip], a: str, b: str, pairs: list[tuple[Probed
 # --- the report
 
 
+PROBES = {"linear": "linear probe", "mlp": "MLP probe"}
+
+
 def _markdown(study: Study, rows, sets, found, tests, figures) -> str:
     n_runs = len({row["run"] for row in rows})
     parts = [
@@ -103,7 +106,7 @@ def _markdown(study: Study, rows, sets, found, tests, figures) -> str:
         "## Correspondence on held-out videos (the paper's Table 1)\n",
         _figure(figures, "correspondence"), _correspondence(study, rows),
         "The paper, accuracy in %:\n", _grid(PAPER["correspondence"]),
-        "## Labelled sets, linear probe\n", _sets(sets), _probes(found),
+        f"## Labelled sets, {PROBES[study.settings.probe]}\n", _sets(sets), _probes(found),
         "## By representation (Figure 2)\n", _figure(figures, "representation"), _tests(tests["representation"]),
         f"The paper: {PAPER['representation']}.\n",
         "## By training domain (Figure 3)\n", _figure(figures, "domain"), _tests(tests["domain"]),

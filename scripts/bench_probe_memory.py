@@ -1,6 +1,6 @@
 """Peak memory of probes on a store that is larger than the memory allowed.
 
-    python scripts/bench_probe_memory.py [--limit 100MB] [--times 10] [--probes linear knn mlp] [--dim 512]
+    python scripts/bench_probe_memory.py [--limit 100MB] [--times 10] [--probes linear knn mlp mlp-windows] [--dim 512]
 
 Makes a store of random vectors (a class is a shift of a few numbers), `times` as large as the limit, and runs each
 probe in a process of its own, by the same calls that `l3embed probe` makes. Prints what the process had taken at most
@@ -38,7 +38,8 @@ def main() -> None:
         for name, size in (("few", 30), ("many", n)):
             _make(Path(folder) / name, size, arguments.dim)
         mb = n * WINDOWS * arguments.dim * 4 / 1e6
-        print(f"{n} clips of {WINDOWS} x {arguments.dim}: {mb:.0f} MB, limit {limit / 1e6:.0f} MB, all in MB")
+        pooled = f"{n * 2 * arguments.dim * 4 / 1e6:.0f} MB pooled (mean+max)"
+        print(f"{n} clips of {WINDOWS} x {arguments.dim}: {mb:.0f} MB, {pooled}, limit {limit / 1e6:.0f} MB; all in MB")
         print(_line("probe", "input", "accuracy", "seconds", "few: own", "own", "beyond", "all"))
         for probe in arguments.probes:
             few, many = (_child(arguments, Path(folder) / name, probe) for name in ("few", "many"))
@@ -61,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", default="100MB")
     parser.add_argument("--times", type=float, default=10, help="size of the store in limits")
-    parser.add_argument("--probes", nargs="+", default=["linear", "knn", "mlp"])
+    parser.add_argument("--probes", nargs="+", default=["linear", "knn", "mlp", "mlp-windows"])
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--folder", help="where the store is made, for the time being")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "PROBE"), help=argparse.SUPPRESS)

@@ -57,7 +57,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--random-seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--precision", default="f32")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--cache", type=Path, help="folder that keeps vectors and random twins for the next run")
+    parser.add_argument(
+        "--cache", type=Path, help="folder that keeps vectors, predictions and random twins for the next run"
+    )
     parser.add_argument("--write", action="store_true", help="write the table into the model's card")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON, too")
     arguments = parser.parse_args()
@@ -110,8 +112,10 @@ def _probe_all(name: str, clips: list, systems: dict, arguments, cache: Path) ->
     results = {"clips": len(clips), "folds": len(set(folds)), "groups": n_groups, "pooling": arguments.pooling}
     rights = {}
     for system, model in systems.items():
-        x = _vectors(model, clips, arguments, cache)
-        predicted, _ = linear.nested(x, labels, folds, jobs=arguments.jobs)
+        x, key = _vectors(model, clips, arguments, cache)
+        key = {**key, "probe": "linear", "grid": list(linear.C_GRID), "labels": labels, "folds": folds}
+        probe = lambda x=x: np.asarray(linear.nested(x, labels, folds, jobs=arguments.jobs)[0], str)  # noqa: E731
+        predicted = features.cached(cache / "predictions", key, clips, probe)
         row = scores.table_row(predicted, clips)
         rights[system] = scores.right(predicted, clips)
         low, high = row["interval"]
@@ -121,16 +125,16 @@ def _probe_all(name: str, clips: list, systems: dict, arguments, cache: Path) ->
     return results, rights
 
 
-def _vectors(model: EmbeddingModel | None, clips: list, arguments, cache: Path) -> np.ndarray:
+def _vectors(model: EmbeddingModel | None, clips: list, arguments, cache: Path) -> tuple[np.ndarray, dict]:
+    """Vectors of the clips, and what made them."""
     jobs = arguments.jobs
     if model is None:
-        return features.cached(
-            cache / "vectors", {"of": LOG_MEL}, clips, lambda: features.log_mel_statistics(clips, jobs)
-        )
-    framing = model.framing() if arguments.hop is None else model.framing(arguments.hop)
-    key = {"recipe": model.recipe(framing), "pooling": arguments.pooling}
-    make = lambda: features.embeddings(model, clips, arguments.pooling, arguments.hop, jobs)  # noqa: E731
-    return features.cached(cache / "vectors", key, clips, make)
+        key, make = {"of": LOG_MEL}, lambda: features.log_mel_statistics(clips, jobs)
+    else:
+        framing = model.framing() if arguments.hop is None else model.framing(arguments.hop)
+        key = {"recipe": model.recipe(framing), "pooling": arguments.pooling}
+        make = lambda: features.embeddings(model, clips, arguments.pooling, arguments.hop, jobs)  # noqa: E731
+    return features.cached(cache / "vectors", key, clips, make), key
 
 
 def _compare(name: str, sets: dict, results: dict, rights: dict, seeds: list[int]) -> None:

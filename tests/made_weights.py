@@ -64,6 +64,23 @@ def write_keras(path: Path, layers: list, listed=None, group: str | None = None,
     return path
 
 
+def write_yamnet(path: Path, arrays: list[np.ndarray], last: str = "logits") -> Path:
+    """YAMNet as Keras 2 saved it. Layers' names hold slashes, and the path of an array its layer's name twice."""
+    import h5py
+
+    names = [("layer1/conv", "kernel"), *[("layer1/conv/bn", k) for k in ("beta", "moving_mean", "moving_variance")]]
+    for i in range(2, 15):
+        for part, kernel in (("depthwise_conv", "depthwise_kernel"), ("pointwise_conv", "kernel")):
+            names.append((f"layer{i}/{part}", kernel))
+            names += [(f"layer{i}/{part}/bn", k) for k in ("beta", "moving_mean", "moving_variance")]
+    names += [(last, "kernel"), (last, "bias")]
+    assert len(names) == len(arrays) == 110
+    with h5py.File(path, "w") as file:
+        for (layer, key), array in zip(names, arrays, strict=True):
+            file[f"{layer}/{layer}/{key}:0"] = array
+    return path
+
+
 # --- PyTorch's pickles, opcode by opcode: what torch.save of a dictionary of tensors writes
 
 
@@ -132,4 +149,49 @@ def write_torch(path: Path, state: dict, nested: str = "", extra: bytes = b"", l
             archive.writestr("archive/version", "3\n")
         data = stream.getvalue()
     path.write_bytes(data)
+    return path
+
+
+# --- Torch7's objects, one after the other; numbers are handed out in the order in which tables and objects begin
+
+
+class Torch7:
+    """A file as torch.save writes it (binary, 64 bits)."""
+
+    def __init__(self):
+        self.numbers = itertools.count(1)
+
+    def text(self, text: str) -> bytes:
+        return struct.pack("<i", len(text)) + text.encode()
+
+    def value(self, value) -> bytes:
+        if isinstance(value, dict):
+            number = next(self.numbers)
+            items = b"".join(self.value(part) for item in value.items() for part in item)
+            return struct.pack("<iii", 3, number, len(value)) + items
+        if isinstance(value, np.ndarray):
+            return self.tensor(value)
+        if isinstance(value, tuple):  # (class, table)
+            head = self.head(value[0])
+            return head + self.value(value[1])
+        if isinstance(value, bool):
+            return struct.pack("<ii", 5, value)
+        if isinstance(value, str):
+            return struct.pack("<i", 2) + self.text(value)
+        return struct.pack("<i", 0) if value is None else struct.pack("<id", 1, value)
+
+    def head(self, name: str) -> bytes:
+        return struct.pack("<ii", 4, next(self.numbers)) + self.text("V 1") + self.text(name)
+
+    def tensor(self, array: np.ndarray) -> bytes:
+        """A view that begins at the second number of its storage."""
+        sizes = [*array.shape, *(s // array.itemsize for s in array.strides)]
+        about = struct.pack(f"<i{len(sizes)}qq", array.ndim, *sizes, 2)
+        head = self.head("torch.CudaTensor")
+        storage = self.head("torch.CudaStorage") + struct.pack("<q", array.size + 1)
+        return head + about + storage + bytes(4) + array.astype("<f4").tobytes()
+
+
+def write_t7(path: Path, network) -> Path:
+    path.write_bytes(Torch7().value(network))
     return path

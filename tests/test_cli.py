@@ -365,7 +365,8 @@ def test_extraction_needs_no_training_packages(recordings, tmp_path):
 
 def test_models_list_and_show(capsys):
     assert cli.main(["models", "list"]) == 0
-    assert "l3-small-taught-1  (default)" in capsys.readouterr().out
+    rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    assert [row for row in rows if row[2:] == ["default"]] == [["l3-small-taught-1", "384", "default"]]
     assert cli.main(["models", "show"]) == 0
     assert 'name = "l3-small-taught-1"' in capsys.readouterr().out
     assert cli.main(["models", "show", "nonsense"]) == 2

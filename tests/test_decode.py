@@ -282,6 +282,18 @@ def test_chained_ogg_is_read_to_its_end_or_told():
     assert "some sound may be missing" in recording.notes[0]
 
 
+def test_mp3_files_joined_end_to_end_are_read_to_the_end():
+    """libsndfile stops where the first one's header says, ffmpeg reads on. A tag is no further file."""
+    first, second = (encoded(tones(seconds, RATE), RATE, "MP3") for seconds in (2, 3))
+    tag = b"ID3\x03\x00\x00\x00\x00\x01\x08" + bytes(136)  # 1 x 128 + 8 bytes
+    for data in (first + second, tag + first + tag + second, first + second + b"TAG" + bytes(125)):
+        sound, _ = read(data)
+        assert len(sound) == pytest.approx(5 * RATE, abs=0.1 * RATE) and np.abs(sound[-RATE:]).max() > 0.03
+    for data in (first, tag + first, first + b"TAG" + bytes(125), first + b"APETAGEX" + bytes(24)):
+        sound, recording = read(data)
+        assert len(sound) == 2 * RATE and not recording.notes
+
+
 @POSIX
 def test_a_size_that_came_round_at_4_gib_is_told(tmp_path):
     path, n = tmp_path / "long.wav", 2**32 + RATE * 2

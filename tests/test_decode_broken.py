@@ -88,8 +88,9 @@ def test_not_a_number(value):
         b"RIFF\0\0\0\0WAVE",
         b"fLaC" + bytes(100),
         b"OggS" + bytes(100),
+        b"OggS\0\2\0\0",
     ],
-    ids=["text", "noise", "zeros", "riff", "flac", "ogg"],
+    ids=["text", "noise", "zeros", "riff", "flac", "ogg", "cut ogg"],
 )
 def test_not_audio(data, tmp_path):
     (tmp_path / "a.wav").write_bytes(data)

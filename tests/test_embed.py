@@ -232,7 +232,7 @@ def _tree_of_results(model, recordings, out):
 
 
 def test_memory_does_not_grow_with_the_length_of_a_file(placeholder, tmp_path, monkeypatch):
-    monkeypatch.setattr(store.npz, "IN_MEMORY", 10_000)
+    monkeypatch.setattr(store.rows, "IN_MEMORY", 10_000)
     peaks = []
     for minutes in (0.5, 5):
         path = write(tmp_path / f"{minutes}.wav", np.tile(tone(30, 16_000), int(minutes * 2)), 16_000)

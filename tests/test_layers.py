@@ -28,11 +28,12 @@ CORRIDOR = [
     "embed",
     "extract",
 ]
-WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR}
-DOORS = ["cli", "cli_data", "cli_evaluate", "cli_probe", "cli_report", "cli_store", "__main__"]
+WINGS = {"avc": [*CORRIDOR[: CORRIDOR.index("engine")], "avc"], "hear": CORRIDOR, "transformer": CORRIDOR,
+         "service": [*CORRIDOR, "service"], "client": ["errors", "client"]}  # fmt: skip
+DOORS = ["cli", "cli_data", "cli_evaluate", "cli_probe", "cli_report", "cli_serve", "cli_store", "__main__"]
 HEAVY = {"tensorflow", "keras", "kapre", "torch", "jax", "openvino", "sklearn", "scipy", "soundfile", "soxr", "ffmpeg",
          "imageio_ffmpeg", "joblib", "tqdm", "h5py", "pescador", "matplotlib", "pooch", "requests", "nncf",
-         "PIL", "pyarrow"}  # fmt: skip
+         "PIL", "pyarrow", "fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"}  # fmt: skip
 SOURCES = sorted((ROOT / "l3embed").rglob("*.py"))
 
 
@@ -75,7 +76,7 @@ def test_only_doors_open_the_probes_and_heavy_packages_wait_inside_functions(pat
     for name, at_top in _imports(path):
         root = name.split(".")[0]
         assert root != "probes" or (_room(path) in DOORS and not at_top), f"{path.name} imports {name}"
-        heavy_room = path.parent.name == "networks" and path.name != "__init__.py"
+        heavy_room = path.parent.name in ("networks", "service") and path.name != "__init__.py"
         if at_top and root in HEAVY and not heavy_room and path.name != "transformer.py":
             raise AssertionError(f"{path.name} imports {name} at module level: start-up pays for it")
 

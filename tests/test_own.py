@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tomllib
 
 import numpy as np
 import pytest
@@ -71,7 +72,9 @@ def test_a_network_on_waveforms(tmp_path, axes):
 
 def test_the_card_says_how_recordings_are_cut(tmp_path):
     path = _told(_onnx(tmp_path / "mine.onnx"), WAVEFORM + 'hop_s = 0.025\ncenter = true\nname = "other"\n')
-    model = l3embed.load(str(path), precision="f32")
+    model = l3embed.load(str(path))
+    assert tomllib.loads(weights.show(path))["front_end"]["window_samples"] == WINDOW
+    assert model.precision == "f32"  # whatever the processor has: what the file computes elsewhere
     framing = model.framing()
     assert (model.name, framing.hop, framing.lead) == ("other", 200, 200)
     _told(path, WAVEFORM)  # another card: nothing of the first is left

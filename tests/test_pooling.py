@@ -37,3 +37,24 @@ def test_what_cannot_be_pooled():
         pooling.pool(np.ones((2, 2)), "median")
     with pytest.raises(UsageError, match="no vectors"):
         pooling.pool(np.ones((0, 2)), "mean")
+
+
+@given(n=st.integers(1, 5), m=st.integers(1, 5), scale=st.sampled_from([1e-20, 1.0, 1e20]))
+def test_cosines_are_those_of_one_pair_at_a_time(n, m, scale):
+    rng = np.random.default_rng(n + 10 * m)
+    a, b = (scale * rng.standard_normal((k, 4)) for k in (n, m))
+    found = pooling.cosine(a.astype(np.float32), b.astype(np.float32))
+    for i in range(n):
+        for j in range(m):
+            u, v = (x.astype(np.float32).astype(float) / scale for x in (a[i], b[j]))
+            assert found[i, j] == pytest.approx(np.cos(np.arctan2(_crossed(u, v), u @ v)), abs=1e-7)
+
+
+def _crossed(u, v):
+    """|u| |v| sin of the angle between them, without their cosine (Lagrange's identity)."""
+    return np.sqrt(sum((u[i] * v[j] - u[j] * v[i]) ** 2 for i in range(len(u)) for j in range(i)))
+
+
+def test_cosines_of_nothing():
+    assert pooling.cosine(np.zeros((2, 3)), np.ones((1, 3))).tolist() == [[0], [0]]
+    assert pooling.cosine(np.ones((1, 3)), np.full((1, 3), 7.0))[0, 0] == pytest.approx(1)

@@ -1,8 +1,12 @@
 """Vectors for probes: from the store, once, the same as the model gives; segments; failures; memory."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
+from conftest import environment
 from labelled import RATE_HZ, make, sound, table
 
 from l3embed import store
@@ -44,6 +48,7 @@ def test_vectors_are_the_model_s_own_in_the_order_of_the_clips(system, data, fou
         np.testing.assert_array_equal(view.pooled("mean+max")[row], pool(embedding, "mean+max"))
     assert view.n_windows.tolist() == [len(e) for e, _ in wanted] and view.dim == system.model.dim
     assert not cost["cached"] and cost["computed"] == len(data.clips) and cost["sound_s"] == len(data.clips)
+    assert cost["notes"] == {}
     assert cost["windows"] == sum(view.n_windows) and cost["bytes"] == cost["windows"] * view.dim * 4
 
 
@@ -105,7 +110,7 @@ def test_a_clip_that_cannot_be_embedded_is_a_row_with_a_reason(system, tmp_path)
     folder = make(tmp_path / "set")
     (folder / "g0" / "1.wav").write_bytes(b"no sound at all")
     (folder / "g3" / "2.wav").unlink()
-    data = datasets.read(folder, complete=False)
+    data = datasets.read(folder)
     view, cost = _features(system, data, tmp_path / "store")
     failed = {data.clips[row].id: why for row, why in view.failed.items()}
     assert set(failed) == {"g0/1.wav", "g3/2.wav"} == set(cost["failed"]) and all(failed.values())
@@ -122,8 +127,11 @@ def test_a_store_that_is_none_is_left_alone(system, data, tmp_path):
         _features(system, data, tmp_path / "store")
 
 
+@pytest.mark.filterwarnings("ignore:.*all samples are zero")
 def test_segments_are_embedded_as_the_sound_between_their_ends(system, tmp_path):
+    """One of them is silent, which is noted."""
     long = np.concatenate([sound(hz, i, 1.5) for i, hz in enumerate((300, 900, 2700))])
+    long[round(4.4 * RATE_HZ) :] = 0
     soundfile.write(tmp_path / "long.wav", long, RATE_HZ, subtype="FLOAT")
     clips = [
         datasets.Clip(tmp_path / "long.wav", label, "1", id=f"long#{label}", start_s=start, end_s=end)
@@ -137,7 +145,7 @@ def test_segments_are_embedded_as_the_sound_between_their_ends(system, tmp_path)
         wanted, _ = system.model.embed(long[start:end].astype(np.float32), RATE_HZ, hop=0.5)
         np.testing.assert_array_equal(vectors, wanted)
     _, cost = _features(system, data, tmp_path / "store")
-    assert cost["cached"]
+    assert cost["cached"] and cost["notes"] == {"all samples are zero": 1}
 
 
 def test_arrays_have_the_face_of_features():
@@ -175,3 +183,44 @@ def test_what_libsndfile_cannot_enter_is_decoded_from_its_beginning(changing):
     got, rate_hz = soundfile.read(io.BytesIO(segments.cut(str(changing), 1.25, 3.5, 16_000)), dtype="float32")
     assert rate_hz == 16_000
     np.testing.assert_array_equal(got, whole[20_000:56_000])
+
+
+PASS = """
+import sys, numpy as np
+from pathlib import Path
+from l3embed.store import layout, open as opened
+from probes.features import Features
+folder, limit = Path(sys.argv[1]), int(sys.argv[2])
+corpus = opened(folder)
+n = [len(corpus.clip(id)) for id in corpus.clips]
+found = Features("random", folder, layout.keys(folder)[0], corpus.clips, corpus.dim, n, {}, limit)
+del corpus
+def taken(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) * 1024
+next(iter(found.windows()))[1].sum(), np.load
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here on
+before, total = taken("VmRSS"), 0.0
+for _, vectors in found.windows():
+    total += float(vectors.sum(dtype=np.float64))
+print(taken("VmHWM") - before, total)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_pass_over_a_store_of_many_times_the_limit_stays_small(tmp_path):
+    """Pages of the files that are mapped are counted, too."""
+    from stores import RECIPE, Item
+
+    limit, n, vectors = 4_000_000, 80, np.random.default_rng(0).standard_normal((500, 256)).astype(np.float32)
+    with store.writing(tmp_path, {**RECIPE}, "store") as out:
+        for i in range(n):
+            item = Item(f"{i:03}", str(i).encode())
+            writer = out.writer(item)
+            writer.append(vectors + i)
+            writer.commit(np.arange(500.0), {**out.recipe, **out.identity(item), "seconds": 1.0, "notes": []})
+    call = [sys.executable, "-c", PASS, str(tmp_path), str(limit)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=environment())
+    grown, total = map(float, done.stdout.split())
+    assert total == pytest.approx(sum(float((vectors + i).sum(dtype=np.float64)) for i in range(n)), rel=1e-6)
+    assert n * vectors.nbytes > 10 * limit and grown < limit

@@ -43,14 +43,15 @@ def test_predictions_without_their_job_do_not_count_and_go(tmp_path):
     results.write_job(run, JOB, _predictions())
     (run / "jobs" / "j1.json").unlink()  # as if killed between the two files
     assert results.read_jobs(run) == [] and results.read_job(run, "j1") is None
-    results.prune(run, [])
+    results.prune(run, ["j2"])
     assert list((run / "jobs").iterdir()) == []
 
 
 def test_the_clips_of_a_data_set(tmp_path):
     run = results.create(tmp_path / "run")
     row = {"clip": "ü/a b.wav", "path": "x/ü/a b.wav", "label": "a", "labels": ["a", "b"], "group": "", "fold": "1",
-           "split": "", "seconds": 1.5, "rate_hz": 8000, "sha256": "0"}  # fmt: skip
+           "split": "", "seconds": 1.5, "rate_hz": 8000, "sha256": "0", "start_s": None, "end_s": None,
+           "excluded": ""}  # fmt: skip
     results.write_clips(run, "my/set", [row])
     assert results.read_clips(run, "my/set").to_pylist() == [row]
 

@@ -1,5 +1,6 @@
 """Runs: every job done once, resumed, failed or refused; the same numbers however it was run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import environment
-from labelled import HZ, make, sound, table
+from labelled import HZ, make, table
 
 from l3embed import cli, decode
 from l3embed.errors import AudioError, DataError, UsageError
@@ -130,6 +131,17 @@ def test_a_folder_of_another_run_is_refused_and_what_differs_named(whole, settin
         run.run(replace(settings, output=str(whole.folder), **change))
 
 
+def test_a_run_can_be_extended_by_what_is_new_only(whole, settings, tmp_path):
+    small = replace(settings, output=str(tmp_path / "run"), models=MODELS[1:], probes=("knn",), shots=(2,), full=False)
+    run.run(small)
+    with pytest.raises(UsageError, match="--extend to add to it"):
+        run.run(replace(settings, output=str(tmp_path / "run")))
+    summary = run.run(replace(settings, output=str(tmp_path / "run"), extend=True))
+    assert summary.n_done_before == 1 and _numbers(tmp_path / "run") == _numbers(whole.folder)
+    with pytest.raises(UsageError, match="probes was linear, knn, is knn"):
+        run.run(replace(small, extend=True))
+
+
 def test_changed_data_are_another_run(whole, settings, folder, tmp_path):
     rows = [[f"../{folder.name}/{c.id}", c.label, c.group, c.fold] for c in datasets.read(folder)]
     (tmp_path / "other").mkdir()
@@ -221,12 +233,37 @@ def dying(folder, job, dies):
     return None, job
 
 
-def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        there = replace(settings, output=str(tmp_path / "run"), scheduler=cluster.scheduler_address)
-        run.run(there)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
+        yield found.scheduler_address
+
+
+def test_a_cluster_of_two_workers_gives_the_same_numbers(whole, settings, cluster, tmp_path):
+    run.run(replace(settings, output=str(tmp_path / "run"), scheduler=cluster))
     assert _numbers(tmp_path / "run") == _numbers(whole.folder)
+
+
+def test_what_a_cluster_cannot_do_is_a_row(cluster, monkeypatch, tmp_path):
+    """An error of the cluster's own, not of a job's: here a function that the workers do not have."""
+    calls = [(tmp_path, jobs.Job(f"job{i}", "d", "m", "p", "x", "mean", None, 1, 0)) for i in range(2)]
+    results.create(tmp_path)
+    monkeypatch.setattr(jobs, "work", broken)
+    assert all(why.startswith("the cluster: ") for why, _ in jobs.in_parallel(calls, 2, cluster))
+    assert {job["status"] for job in map(lambda call: results.read_job(tmp_path, call[1].id), calls)} == {"failed"}
+
+
+def broken(folder, job):
+    """Stands for `jobs.work`."""
+    raise RuntimeError("out of reach")
+
+
+def test_a_cluster_that_is_not_there(settings, monkeypatch, tmp_path):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(jobs, "CONNECT_S", 1)
+    with pytest.raises(UsageError, match="cannot be reached"):
+        run.run(replace(settings, output=str(tmp_path / "run"), scheduler="tcp://127.0.0.1:9"))
 
 
 def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
@@ -238,6 +275,16 @@ def test_a_duplicate_across_folds_is_refused_before_anything_is_embedded(folder,
     with pytest.raises(DataError, match=r"copy\.wav"):
         run.run(replace(settings, output=str(tmp_path / "run"), data=(f"tones={there}",)))
     assert not (tmp_path / "run" / "jobs").exists()
+
+
+def test_a_label_with_one_clip_is_refused_before_anything_is_embedded(folder, settings, tmp_path):
+    rows = [[str(folder / c.id), c.label, c.group, c.fold] for c in datasets.read(folder)]
+    rows[0][1] = "rare"
+    (tmp_path / "set").mkdir()
+    table(tmp_path / "set", rows)
+    with pytest.raises(DataError, match=r"label 'rare' \(clips in all: 1\) is tested and never learned"):
+        run.run(replace(settings, output=str(tmp_path / "run"), data=(f"t={tmp_path / 'set'}",)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_sets_of_one_name_are_refused_and_two_names_are_two_results(folder, settings, tmp_path):
@@ -301,6 +348,7 @@ def test_settings_that_are_wrong_are_named(tmp_path, text, message):
         (["--models", "log-mel,log-mel"], "model 'log-mel' is named twice"),
         (["--models", "openl3-image-mel256-music-8192"], "pictures"),
         (["--demo"], "--demo brings its own data"),
+        (["--protocol", "esc2015", "--shots", "1", "--probes", "oracle"], "unknown probe 'oracle'"),
         (["nothere.toml"], "nothere.toml: cannot be read"),
     ],
 )
@@ -313,16 +361,42 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, capsys, arguments, mes
     assert code == cli.USAGE and message in said and "Traceback" not in said and not (tmp_path / "run").exists()
 
 
+def test_a_protocol_brings_its_own_probe_along(settings):
+    asked = replace(settings, protocols=("nested", "esc2015"), probes=("linear", "knn"), shots=(2,))
+    found, refused = config.combinations(asked)
+    assert found == [("nested", "linear", None), ("nested", "linear", 2), ("nested", "knn", None),
+                     ("nested", "knn", 2), ("esc2015", "knn", None)]  # fmt: skip
+    assert len(refused) == 2 and "not with linear" in refused[0] and "few-shot" in refused[1]
+    found, refused = config.combinations(replace(asked, probes=("linear",), shots=()))
+    assert found == [("nested", "linear", None), *(("esc2015", name, None) for name in ("knn", "svm", "forest"))]
+    with pytest.raises(UsageError, match="few-shot draws"):
+        config.combinations(replace(asked, protocols=("esc2015",), full=False))
+
+
 def test_the_command_prints_a_table_and_counts(whole, settings, folder, tmp_path, capsys):
     arguments = ["--data", f"tones={folder}", "--models", "log-mel", "--probes", "linear,knn", "--store",
                  settings.store, "-o", str(tmp_path / "run"), "--no-report", "--draws", "2"]  # fmt: skip
     assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "-q"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["data", "protocol", "shots", "model", "pooling", "linear", "knn"]
-    shown = {(line.split()[2], name): value for line in lines[1:3]
+    assert lines[0].split() == ["data", "metric", "protocol", "shots", "model", "pooling", "linear", "knn"]
+    shown = {(line.split()[3], name): value for line in lines[1:3]
              for name, value in zip(["linear", "knn"], line.split()[-2:], strict=True)}  # fmt: skip
     for job in (job for job in whole.jobs if job["model"] == "log-mel" and job["shots"]):
         right = results.read_predictions(whole.folder, job).right.mean()
         assert shown[str(job["shots"]), job["probe"]] == f"{100 * right:.1f}"
     assert "4 jobs done, 0 failed" in lines[3]
-    assert sound(300, 1).shape == (16_000,)
+    assert cli.main(["fewshot", *arguments, "--shots", "1,2", "--jobs", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["jobs"] == said["done_before"] == 4 and said["failed"] == said["failed_clips"] == []
+
+
+def test_a_failed_clip_is_named_and_the_exit_code_says_so(tmp_path, capsys):
+    folder = make(tmp_path / "set")
+    (folder / "g2" / "1.wav").write_bytes(b"no sound at all")
+    arguments = ["--data", f"t={folder}", "--models", "log-mel", "-o", str(tmp_path / "run"), "--no-report"]
+    assert cli.main(["probe", *arguments, "--jobs", "1"]) == cli.SOME_FAILED
+    out, err = capsys.readouterr()
+    assert "log-mel: t: g2/1.wav: failed: " in err and "log-mel failed on 1 of the clips of t" in out
+    assert cli.main(["probe", *arguments, "--jobs", "1", "--json"]) == cli.SOME_FAILED
+    (row,) = json.loads(capsys.readouterr().out)["failed_clips"]
+    assert row["model"] == "log-mel" and list(row["clips"]) == ["g2/1.wav"]

@@ -36,7 +36,7 @@ def test_esc10_in_its_original_layout(tmp_path):
     clips[0].path.unlink()
     with pytest.raises(datasets.DataError, match="holds 399 clips of esc10, expected 400: is the copy complete"):
         datasets.read(tmp_path)
-    assert len(datasets.read(f"{tmp_path}?complete=no")) == 399
+    assert len(datasets.read(f"{tmp_path}?strict=no")) == 399
 
 
 def test_esc10_inside_esc50(tmp_path):

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +19,7 @@ pytest.importorskip("pooch")
 from l3embed import cli, weights, zoo
 from l3embed.errors import UsageError, WeightsError
 from l3embed.spec import published, published_names
+from l3embed.weights import fetch
 from l3embed.weights import published as registry
 from l3embed.weights.files import blob
 
@@ -238,24 +241,89 @@ def test_a_file_of_another_model_is_refused_by_its_hash_and_doubted_by_its_name(
 
 
 def test_models_list_show_and_fetch(server, place, capsys):
-    assert cli.main(["models", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(weights.available()) + 24 + len(zoo.names())
-    line = f"{NAME}  OpenL3, audio, mel128, env, weights v0_4_0, CC BY 4.0, "
-    assert f"{line}not fetched" in lines
+    def listed(*words):
+        assert cli.main(["models", "list", *words]) == 0
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert len(listed()) == len(weights.available()) + 24 + len(zoo.names())
+    what = "OpenL3, audio, mel128, env, weights v0_4_0"
+    assert f"{NAME} 512 not fetched {what}" in listed()
     assert cli.main(["models", "fetch", NAME]) == 0
     assert capsys.readouterr().out == f"{place}\n"
-    assert cli.main(["models", "list"]) == 0
-    assert f"{line}at hand" in capsys.readouterr().out.splitlines()
+    assert listed("mel128", "AUDIO", "env-512") == [f"{NAME} 512 at hand {what}"]
     assert cli.main(["models", "show", NAME]) == 0
-    import tomllib
-
     card = tomllib.loads(capsys.readouterr().out)
     assert card["files"] == {"url": f"{server.url}/{FILE}.h5.gz", "git_blob_sha1": _git_hash(CONTENT),
                              "file": str(place), "state": "at hand"}  # fmt: skip
     assert card["licence"] == "CC BY 4.0"
     assert card["front_end"]["name"] == "kapre-0.1.4" and card["front_end"]["n_mels"] == 128
+    assert (card["input"]["minimum_s"], card["input"]["default_hop_s"], card["input"]["default_center"]) == (1, 0.1, 1)
     assert len(server.asked) == 1
+    assert cli.main(["models", "list", "no", "such"]) == 2
+    assert "no model's line holds no and such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["openl3-image-linear-env-512", *zoo.names()])
+def test_models_show_says_how_recordings_are_taken_what_is_allowed_and_where_files_belong(name, capsys):
+    assert cli.main(["models", "show", name]) == 0
+    card = tomllib.loads(capsys.readouterr().out)
+    entry = zoo.find(name)
+    assert card["name"] == name and card["licence"] and card["description"]
+    if entry is None:
+        return
+    told, front_end = card["input"], entry.model.front_end
+    assert told["rate_hz"] == front_end.rate_hz and 0 < told["minimum_s"] <= 10
+    assert ("default_hop_s" in told) + ("default_hop" in told) + ("vector_every_s" in told) == 1
+    assert told["shorter"] in ("zero-padded", "repeated")
+    assert set(card["files"]) >= {file.name for file in entry.files}
+    for file in card["files"].values():
+        assert {"url", "hash", "file", "state"} == set(file)
+
+
+# --- models beside OpenL3: with their own files and hashes, where those are at hand
+
+REAL = {"edgel3-sea-64": "edgel3_sea_ust_audio_emb_64.h5.gz", "vggish": "vggish_pca_params.npz",
+        "imagenet-squeezenet": "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_file_is_fetched_by_name_and_its_hash_is_the_published_one(server, tmp_path, shared_data, name):
+    server.body = (shared_data / "weights" / REAL[name]).read_bytes()
+    file = next(f for f in zoo.find(f"{name}-pca" if name == "vggish" else name).files if f.name == REAL[name])
+    if name != "vggish":  # whose checkpoint is not at hand
+        assert weights.fetch_files(name) == [tmp_path / "cache" / file.folder / file.name]
+    path = fetch.fetch(file)
+    assert path.read_bytes() == server.body and server.asked == [f"/{file.name}"]
+    server.body = server.body[:-1] + b"x"
+    path.unlink()
+    with pytest.raises(WeightsError, match=rf"{file.name}: sent another file .*SHA-256 .*, which was not kept"):
+        fetch.fetch(file)
+    assert not path.exists()
+
+
+def test_a_file_is_fetched_from_its_own_address_and_known_by_any_kind_of_hash(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("L3EMBED_MIRROR")
+    hashes = {"sha256": hashlib.sha256(CONTENT), "md5": hashlib.md5(CONTENT), "git": None}
+    for kind, found in hashes.items():
+        right = f"{kind}:{found.hexdigest() if found else _git_hash(CONTENT)}"
+        file = zoo.File("x", f"{kind}.pth", f"{server.url}/files/{kind}%3D1.pth", right)
+        with pytest.raises(WeightsError, match=r"sent another file .*expected 00+"):
+            fetch.fetch(replace(file, hash=f"{kind}:{'0' * 40}"))
+        assert fetch.fetch(file).read_bytes() == CONTENT
+        assert fetch.fetch(file) == tmp_path / "cache" / "x" / f"{kind}.pth"
+    assert server.asked == [f"/files/{kind}%3D1.pth" for kind in hashes for _ in range(2)]
+
+
+def test_what_has_no_published_hash_is_not_fetched_but_another_file_of_the_same_weights_is(server, tmp_path):
+    port = zoo.File("x", "port.pth", f"{server.url}/port.pth", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}")
+    original = zoo.File("x", "original.ckpt", f"{server.url}/original.ckpt", instead=port)
+    assert fetch.fetch(original) == tmp_path / "cache" / "x" / "port.pth" and server.asked == ["/port.pth"]
+    (tmp_path / "cache" / "x" / "original.ckpt").write_bytes(b"by hand")
+    assert fetch.fetch(original).name == "original.ckpt"
+    with pytest.raises(WeightsError, match=r"no hash of http.*/y is known, so it is not fetched: put .*x/y"):
+        fetch.fetch(zoo.File("x", "y", f"{server.url}/y"))
+    with pytest.raises(WeightsError, match=r"sound8.npy: is not at hand, and no stable address of sound8.npy is known"):
+        weights.find("soundnet-conv7")
 
 
 def test_the_command_says_in_one_line_what_failed(server, capsys):

@@ -25,14 +25,27 @@ def workplace(tmp_path, monkeypatch):
 
 
 def test_shell_commands(workplace):
-    install, test = (block.strip() for block in SHELL)
+    install, test, _ = (block.strip() for block in SHELL)
     assert install.startswith("pip install . && ")
     command = shlex.split(install.removeprefix("pip install . && "))
     assert command[0] == "l3embed"
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=True)
     assert "2 embedded" in done.stdout
     assert sorted(p.name for p in (workplace / "embeddings").iterdir()) == ["dog.npz", "rain.npz"]
-    assert test in (ROOT / ".ci" / "run").read_text(), "CI runs exactly the README's test command"
+    *_, last = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert last == test, "CI runs exactly the README's test command, after what makes the machine ready"
+
+
+def test_probing(workplace):
+    from probes import demo
+
+    demo.make(workplace / "birds")
+    for command in SHELL[2].strip().split(" && "):
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert "12 jobs done, 0 failed" in done.stdout and (workplace / "run" / "report" / "index.html").exists()
 
 
 @pytest.mark.parametrize(("code", "printed"), PYTHON)
@@ -47,7 +60,7 @@ def test_python_blocks(workplace, code, printed):
 
 
 def test_every_block_is_run_and_the_map_is_right():
-    assert TEXT.count("```python") == len(PYTHON) == 3 and len(SHELL) == 2
+    assert TEXT.count("```python") == len(PYTHON) == 3 and len(SHELL) == 3
     for room in re.findall(r"^\| `(\w+)/`", TEXT, re.M):
         assert (ROOT / room).is_dir()
     for page in re.findall(r"docs/[\w-]+\.\w+", TEXT):

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_weights import write_keras, write_torch
+from made_weights import write_keras, write_t7, write_torch
 
 pytest.importorskip("keras")
 
 from l3embed import networks, weights, zoo
 from l3embed.errors import WeightsError
-from l3embed.weights import tensors
+from l3embed.weights import resolve, tensors
 from l3embed.windows import Framing, chunks
 from l3embed.zoo import soundnet
 
 WIDTH = 1
-SAMPLES = 215_000  # enough for the heads
+SAMPLES = 260_000  # enough for the heads
 KERNELS = (64, 32, 16, 8, 4, 4, 4)
 POOLS = {1: 8, 2: 8, 5: 4}
 
@@ -79,7 +79,7 @@ def wanted(layers, sound):
             n = len(x) // POOLS[i]
             found[f"pool{i}"] = x = x[: n * POOLS[i]].reshape(n, POOLS[i], -1).max(axis=1)
     for name, head in (("objects", "conv8"), ("scenes", "conv8_2")):
-        logits = np.exp(_convolved(x, layers[head], 0))
+        logits = np.exp(_convolved(x[:-1], layers[head], 0))  # the last step, half of it zeros, is left out
         found[name] = logits / logits.sum(axis=1, keepdims=True)
     return found
 
@@ -139,14 +139,40 @@ def _h5_of_a_model(path, layers):
     return _h5(path, layers, "model_weights")
 
 
-LAYOUTS = [_npy, _npy_of_python2, _pth, _pth_of_keunhong, _h5, _h5_of_a_model]
+def _modules(layers):
+    """The authors' network: a module for every layer, those without weights among them, and the heads in the 25th."""
+    modules, at = {}, iter(range(1, 99))
+    for i in range(1, 8):
+        layer = layers[f"conv{i}"]
+        kernel = np.ascontiguousarray(layer["weights"].transpose(3, 2, 0, 1))
+        buffers = {"gradWeight": np.ones_like(kernel), "output": None, "train": False}
+        modules[next(at)] = ("cudnn.SpatialConvolution", {"weight": kernel, "bias": layer["biases"], **buffers})
+        norm = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
+        modules[next(at)] = ("cudnn.SpatialBatchNormalization", {key: layer[kind] for key, kind in norm.items()})
+        modules[next(at)] = ("cudnn.ReLU", {"inplace": True})
+        if i in POOLS:
+            modules[next(at)] = ("cudnn.SpatialMaxPooling", {"kW": 1.0})
+    heads = {}
+    for i, name in enumerate(("conv8", "conv8_2"), 1):
+        kernel = np.ascontiguousarray(layers[name]["weights"].transpose(3, 2, 0, 1))
+        heads[i] = ("cudnn.SpatialConvolution", {"weight": kernel, "bias": layers[name]["biases"]})
+    modules[next(at)] = ("nn.ConcatTable", {"modules": heads})
+    assert list(modules) == list(range(1, 26))
+    return modules
+
+
+def _t7(path, layers):
+    return write_t7(path, ("nn.Sequential", {"modules": _modules(layers), "_type": "torch.CudaTensor"}))
+
+
+LAYOUTS = [_npy, _npy_of_python2, _pth, _pth_of_keunhong, _h5, _h5_of_a_model, _t7]
 
 
 @pytest.mark.parametrize("write", LAYOUTS)
 def test_every_layout_gives_the_same_numbers(tmp_path, layers, sound, wanted, write):
     found, _ = tensors.read([write(tmp_path / "w", layers)])
-    for output in ("pool5", "conv7", "scenes"):
-        expected = wanted[output].mean(axis=0) if output == "scenes" else wanted[output]
+    for output in ("pool5", "conv7", "scenes", "objects"):
+        expected = wanted[output].mean(axis=0) if output in soundnet.HEADS else wanted[output]
         np.testing.assert_allclose(_run(output, found, sound), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -240,3 +266,33 @@ def test_a_file_whose_normalisation_was_not_converted_is_told(tmp_path, layers, 
     found, _ = tensors.read([_pth_of_keunhong(tmp_path / "v.pth", layers)])
     soundnet.arrays(found, _entry("conv7").model)
     assert not caplog.text
+
+
+def test_torch7_files_that_are_damaged_or_hold_functions_are_refused(tmp_path, layers):
+    path = _t7(tmp_path / "w.t7", layers)
+    data = path.read_bytes()
+    for end in (16, 100, len(data) // 2, len(data) - 3):
+        path.write_bytes(data[:end])
+        with pytest.raises(WeightsError, match=r"w\.t7: is not a weight file that l3embed can read"):
+            tensors.read([path])
+    path.write_bytes(data.replace(b"\x05\x00\x00\x00\x01\x00\x00\x00", b"\x06\x00\x00\x00\x01\x00\x00\x00", 1))
+    with pytest.raises(WeightsError, match="holds a function, which is not read"):
+        tensors.read([path])
+    write_t7(path, ("nn.Sequential", {"modules": {}}))
+    with pytest.raises(WeightsError, match="holds no modules with weights"):
+        tensors.read([path])
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda m: m[13][1].pop("running_var"), r"holds no 13\.running_var"),
+    (lambda m: m[3][1].update({"weight": np.ones(3, np.float32)}), r"holds 3\.weight, which the network has not"),
+    (lambda m: m[25][1]["modules"].pop(2), "holds no layer of 401 classes"),
+    (lambda m: m[5][1].update({"weight": np.ones((2, 1, 31, 1), np.float32)}), r"has shape \(31, 1, 1, 2\), the net"),
+], ids=["missing", "extra", "no head", "shape"])  # fmt: skip
+def test_torch7_files_that_do_not_fit_are_refused(tmp_path, monkeypatch, layers, change, message):
+    monkeypatch.setenv("L3EMBED_CACHE", str(tmp_path / "cache"))
+    modules = _modules(layers)
+    change(modules)
+    path = write_t7(tmp_path / "w.t7", ("nn.Sequential", {"modules": modules}))
+    with pytest.raises(WeightsError, match=message):
+        resolve._find_entry(_entry("scenes"), path)

@@ -109,6 +109,28 @@ def test_sets_that_cannot_be_split_say_why(rows, rule, said):
         splits.usual(made(rows, rule))
 
 
+def test_published_folds_that_leak_need_a_name_for_it():
+    data = made([("a", "g", "1"), ("a", "g", "2"), ("a", "h", "1"), ("a", "i", "2")], "folds")
+    assert {split.replica for split in splits.folds(data, "episodes are in two folds")} == {"episodes are in two folds"}
+    data = made([("a", "g", "", "train"), ("a", "g", "", "test")], "lists")
+    with pytest.raises(DataError, match="group 'g' is in train and test"):
+        splits.lists(data)
+    assert splits.lists(data, "episodes are in two lists")[0].replica
+
+
+def test_stretches_of_one_recording_stay_together():
+    clips = [Clip(Path(f"/x/{i // 4}"), "ab"[i % 2], id=f"{i:03}", start_s=i % 4, end_s=i % 4 + 1) for i in range(40)]
+    data = DataSet("made", Path("/x"), tuple(clips))
+    for split in [*splits.usual(data), *splits.group_halves(data), splits.inside(data, splits.usual(data)[0], 0.3)]:
+        parts = [{row // 4 for row in part} for part in (split.train, split.valid, split.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+
+
+def test_rows_cannot_be_changed_behind_the_checks_back():
+    with pytest.raises(ValueError, match="read-only"):
+        splits.group_halves(balanced())[0].test[0] = 0
+
+
 def test_a_fold_may_lack_a_label():
     assert len(splits.folds(made([("a", "1", "1"), ("a", "2", "2"), ("b", "3", "2"), ("b", "4", "3")]))) == 3
 
@@ -183,6 +205,18 @@ def test_validation_by_clip_or_window_is_a_named_replica():
         splits.validation(data, [3], unit="speaker")
     with pytest.raises(UsageError, match="share must be between 0 and 1"):
         splits.validation(data, [3], 15)
+
+
+@given(rows, st.integers(0, 3), st.floats(0.1, 0.5))
+def test_halves_of_any_set_never_leak(of, seed, share):
+    data = made(of)
+    try:
+        (split,) = splits.group_halves(data, seed, share)
+    except DataError as error:
+        assert "can be spared" in str(error) or "never learned" in str(error)
+        return
+    disjoint(data, split)
+    assert not split.replica and len(split.train) + len(split.valid) + len(split.test) == len(of)
 
 
 @given(st.integers(0, 20), st.sampled_from(["group", "clip"]))

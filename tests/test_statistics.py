@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 from scipy import stats
 
-from probes import statistics
+from probes import scores, statistics
 
 
 def test_wilcoxon_is_scipys_exact_test():
@@ -92,19 +92,134 @@ def test_holm_by_hand():
     np.testing.assert_allclose(statistics.holm([0.6, 0.7]), [1, 1])
 
 
-def test_equal_models_are_seldom_called_different():
-    """150 pairs of equally good models: each test errs in about 5 % of cases or fewer (10 % is 2.8 sd above)."""
+def test_pairs_are_by_group_for_each_pair_and_holm_over_all():
+    rng = np.random.default_rng(7)
+    groups, right = np.arange(120) // 4, rng.random((4, 120)) < [[0.9], [0.8], [0.7], [0.5]]
+    weights = rng.random(120)
+    found = statistics.pairs(right, groups, weights)
+    i, j = np.triu_indices(4, 1)
+    alone = [statistics.by_group(right[a], right[b], groups, weights) for a, b in zip(i, j, strict=True)]
+    np.testing.assert_allclose(found.p[i, j], [test.p for test in alone])
+    np.testing.assert_allclose(found.adjusted[j, i], statistics.holm([test.p for test in alone]))
+    np.testing.assert_allclose(found.gap[1, 3], np.average(right[1] * 1.0 - right[3], weights=weights))
+    assert found.n == 6 and found.smallest_adjusted == pytest.approx(6 * 2 / 10_000) and found.reachable
+    few = statistics.pairs(right[:, :20], groups[:20])  # 5 groups: 2 / 32 even before Holm
+    assert few.smallest_adjusted == pytest.approx(6 * 2 / 32) and not few.reachable
+    assert statistics.pairs(right[:1], groups).n == 0
+
+
+def test_random_reversals_agree_with_scipys():
+    rng = np.random.default_rng(8)
+    sums = rng.integers(-3, 5, 60)
+    a, b = (np.repeat(np.maximum(side, 0) / 3.0, 3) for side in (sums, -sums))
+    found = statistics.by_group(a, b, np.arange(180) // 3)
+    wanted = stats.permutation_test((sums,), np.sum, permutation_type="samples", vectorized=True, rng=rng).pvalue
+    assert found.p == pytest.approx(wanted, abs=0.02) and 0.001 < wanted < 0.5
+
+
+def test_tiers_by_hand():
+    """A and B are alike; C is unlike A but like B and D. B's tier is A's, since a tier is like its best."""
+    p = np.ones((4, 4))
+    for i, j in ((0, 2), (0, 3), (1, 3)):
+        p[i, j] = p[j, i] = 0.01
+    assert statistics.tiers([0.9, 0.8, 0.7, 0.6], p) == [1, 1, 2, 2]
+    assert statistics.tiers([0.6, 0.7, 0.8, 0.9], p) == [2, 2, 1, 1]  # D opens, C joins; then B opens, A joins
+    assert statistics.tiers([0.5], np.ones((1, 1))) == [1]
+
+
+def test_corrected_t_by_hand():
+    """Differences .01 to .05: mean .03, variance .00025; (1/5 + 1/4) x .00025 is .0106 squared, so t = 2.828."""
+    d = np.array([0.01, 0.02, 0.03, 0.04, 0.05])
+    assert statistics.corrected_t(d, np.zeros(5), 1 / 4).p == pytest.approx(
+        2 * stats.t.sf(0.03 / 0.0106066, 4), rel=1e-4
+    )
+    plain = statistics.corrected_t(d, d[::-1] * 0, 0).p  # without the correction: Student's
+    assert plain == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert statistics.corrected_t(d, d, 1 / 4).p == 1 and statistics.corrected_t([1], [0], 1 / 4).p == 1
+    assert statistics.corrected_t([0.2, 0.2], [0.1, 0.1], 1 / 4).p == 0  # no spread at all
+
+
+def test_the_visible_gap_is_connors_and_is_seen_in_four_of_five_draws():
+    """Connor (1987), n clips, share s discordant: d sqrt(n) = z sqrt(s) + z' sqrt(s - d^2)."""
+    n, share = 2000, 0.12
+    a, b = np.ones(n), np.ones(n)
+    a[: n * 6 // 100], b[n * 6 // 100 : n * 12 // 100] = 0, 0
+    gap = statistics.visible_gap(a, b, np.arange(n))
+    z, power_z = stats.norm.ppf(0.975), stats.norm.ppf(0.8)
+    assert gap * np.sqrt(n) == pytest.approx(z * np.sqrt(share) + power_z * np.sqrt(share - gap**2), rel=0.01)
+    rng, seen, groups = np.random.default_rng(9), 0, np.arange(300) // 3
+    signs = (rng.random((2, 300)) < 0.15) & (np.arange(300) % 3 < 2)
+    gap = statistics.visible_gap(*signs, groups)
+    for _ in range(200):  # groups that disagree as much, and as differently, around this gap
+        drawn = (signs[0].astype(float) - signs[1]).reshape(100, 3)[rng.permutation(100)] * rng.choice(
+            [-1, 1], (100, 1)
+        )
+        seen += statistics.by_group(drawn.ravel() + gap, np.zeros(300), groups).p < 0.05
+    assert 145 <= seen <= 178  # 160 +- 3 sd
+    assert statistics.visible_gap(a, b, np.arange(n) % 5) == np.inf  # five groups never reach .05
+    assert statistics.visible_gap(a, b, np.arange(n) % 6) == np.inf  # six have to agree, all of them
+    assert statistics.visible_gap(a, b, np.arange(n) % 12) < 1
+
+
+def test_bootstrap_pairs_what_one_metric_computes():
+    rng = np.random.default_rng(10)
+    right = rng.random((2, 200)) < 0.7
+    both = statistics.bootstrap(lambda times: times @ right.T / 200, np.arange(200), draws=1999)
+    alone = statistics.bootstrap(lambda times: times @ right[1] / 200, np.arange(200), draws=1999)
+    np.testing.assert_array_equal(both[:, 1], alone)
+    low, high = statistics.interval(both[:, 0] - both[:, 1])
+    assert (low, high) == pytest.approx(statistics.gap_interval(*right, np.arange(200)), abs=0.01)
+    twice = statistics.bootstrap(lambda times: times.sum(axis=1), [0, 0, 1, 1], ["a", "b", "a", "b"], draws=9)
+    assert (twice == 4).all()  # groups in two folds: drawn over all folds, whole
+
+
+def test_bootstrap_in_blocks_is_as_good_as_at_once(monkeypatch):
+    whole = statistics.gap_interval(np.arange(50) % 2, 0, np.arange(50))
+    monkeypatch.setattr(statistics, "VALUES", 5_000)  # a hundred resamples at a time
+    assert statistics.gap_interval(np.arange(50) % 2, 0, np.arange(50)) == pytest.approx(whole, abs=0.02)
+    right = np.arange(400) % 7 < 3, np.arange(400) % 5 < 3
+    few = statistics.by_group(*right, np.arange(400)).p
+    monkeypatch.undo()
+    assert statistics.by_group(*right, np.arange(400)).p == pytest.approx(few, abs=0.02)
+
+
+def _equal_models(rng, n_groups, per_group, n_models):
+    """(models, clips) right of equally good models: groups are hard for all, and each model knows some of its own."""
+    group = np.arange(n_groups * per_group) // per_group
+    hard = rng.normal(0, 1, n_groups)[group] + rng.normal(0, 1, len(group))
+    own = rng.normal(0, 0.7, (n_models, n_groups))[:, group] + rng.normal(0, 0.7, (n_models, len(group)))
+    return own + 1 > hard, group
+
+
+def test_equal_models_are_called_different_in_at_most_one_of_twenty_cases():
+    """400 draws of equally good models, by each default test: of two, of a family, over folds, by recall."""
     rng = np.random.default_rng(5)
-    errors = dict.fromkeys(("wilcoxon", "mcnemar", "by_group"), 0)
-    groups = np.arange(120) // 12
-    for _ in range(150):
-        hard = rng.normal(0, 1, 10)[groups]  # clips of one group are hard together, and one of the models knows some
-        a, b = ((rng.normal(0, 1, 10)[groups] + rng.normal(0, 1, 120) > hard) for _ in range(2))
-        errors["by_group"] += statistics.by_group(a, b, groups).p < 0.05
-        independent = rng.random((2, 120)) < rng.random(120)
-        errors["mcnemar"] += statistics.mcnemar(*independent).p < 0.05
-        errors["wilcoxon"] += statistics.wilcoxon(*rng.normal(0, 1, (2, 10))).p < 0.05
-    assert all(n <= 15 for n in errors.values()), errors
+    errors = dict.fromkeys(("by_group", "wilcoxon", "family", "recall"), 0)
+    for _ in range(400):
+        right, group = _equal_models(rng, 30, 4, 3)
+        errors["by_group"] += statistics.by_group(right[0], right[1], group).p < 0.05
+        errors["family"] += (statistics.pairs(right, group).adjusted < 0.05).any()
+        folds = np.stack([right[:2, group % 10 == fold].mean(axis=1) for fold in range(10)], axis=1)
+        errors["wilcoxon"] += statistics.wilcoxon(*folds).p < 0.05
+        of = scores.weights(rng.integers(0, 4, len(group)))  # as unweighted average recall weighs classes
+        errors["recall"] += statistics.by_group(right[0], right[1], group, of).p < 0.05
+    assert all(n <= 20 for n in errors.values()), errors
+
+
+def test_equal_models_are_seldom_called_different_where_each_clip_is_a_group():
+    rng, errors = np.random.default_rng(6), 0
+    for _ in range(400):
+        errors += statistics.mcnemar(*(rng.random((2, 120)) < rng.random(120))).p < 0.05
+    assert errors <= 20
+
+
+def test_mcnemar_errs_where_clips_come_in_groups():
+    """Why it is no default: the clips of a group are not independent."""
+    rng, wrong = np.random.default_rng(7), 0
+    for _ in range(200):
+        right, _ = _equal_models(rng, 30, 4, 2)
+        wrong += statistics.mcnemar(*right).p < 0.05
+    assert wrong > 15
 
 
 def test_the_papers_pooling_errs_often():

@@ -49,7 +49,7 @@ def test_equal_rows_equal_bytes_whatever_the_time_and_the_pieces(tmp_path, monke
     a, b = _rows(4, 3)
     _write(tmp_path / "1.npz", [a, b])
     monkeypatch.setattr(time, "time", lambda: 1e9)
-    monkeypatch.setattr(store.npz, "IN_MEMORY", 10)  # by way of the disk
+    monkeypatch.setattr(store.rows, "IN_MEMORY", 10)  # by way of the disk
     _write(tmp_path / "2.npz", [np.concatenate([a, b])])
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
 
@@ -127,7 +127,7 @@ def test_a_real_limit_of_the_file_system(tmp_path, n):
     """A child process that may write 64 KiB a file: the error is the kernel's own."""
     code = (
         "import resource, sys, numpy as np; from pathlib import Path; from l3embed import store, errors\n"
-        f"store.npz.IN_MEMORY = 2**20; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        f"store.rows.IN_MEMORY = 2**20; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
         "w = None\n"
         "try:\n"
         "    w = store.NpzWriter(Path(sys.argv[1]) / 'a.npz')\n"

@@ -143,7 +143,7 @@ def test_names_that_are_hard_to_write(placeholder, tmp_path, format):
 
 
 def test_memory_does_not_grow_with_the_length_of_a_recording(placeholder, tmp_path, format, monkeypatch):
-    monkeypatch.setattr(store.npz, "IN_MEMORY", 10_000)
+    monkeypatch.setattr(store.rows, "IN_MEMORY", 10_000)
     _extract(placeholder, [write(tmp_path / "first.wav", tone(3, 16_000), 16_000)], tmp_path / "out", format)
     peaks = []
     for minutes in (0.5, 5):

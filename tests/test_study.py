@@ -3,6 +3,7 @@
 import csv
 import json
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import keras
 
 from l3embed import cli
 from l3embed.avc import evaluate
-from probes import study
+from probes import mlp, study
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """
@@ -98,6 +99,24 @@ def test_the_whole_study(config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(study.evaluate, "evaluate", None)
     assert _command(config, "-o", out, "-q") == 0
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    _probe_by_mlp(config, out, monkeypatch)
+
+
+def _probe_by_mlp(config, out, monkeypatch):
+    """The same runs, asked by the paper's probe: nothing is trained anew, every system and clip has an answer."""
+    how = mlp.How(hidden=(8, 4), rates=(1e-2,), decays=(1e-5,), epochs=3)
+    monkeypatch.setattr(mlp, "nested", partial(mlp.nested, how=how))
+    config.write_text(BASE.replace("[study]", '[study]\nprobe = "mlp"'))
+    linear_report = json.loads((out / "report.json").read_text())
+    assert _command(config, "-o", out, "-q") == 0
+    report = json.loads((out / "report.json").read_text())
+    key = lambda p: (p["set"], p["variant"], p["domain"], p["pairs"], p["best"])  # noqa: E731
+    assert list(map(key, report["probes"])) == list(map(key, linear_report["probes"]))
+    assert "MLP" in (out / "report.md").read_text() and "MLP" not in json.dumps(linear_report)
+    for path in (out / "probes").glob("*.json"):
+        found = json.loads(path.read_text())
+        assert len(found["predicted"]) == 18 and set(found["predicted"]) <= {"p0", "p1", "p2"}
+        assert [tuple(pair) for pair in found["chosen"].values()] == [(1e-2, 1e-5)] * len(found["chosen"])
 
 
 def _ask_its_runs(run, capsys):

@@ -169,3 +169,12 @@ def test_impossible_hops(hop_s):
     with pytest.raises(UsageError, match="hop must be") as caught:
         windows.hop_samples(hop_s, RATE)
     assert "\n" not in str(caught.value)
+
+
+@given(n=st.integers(0, 50), first=st.integers(0, 10**6), hop=st.integers(1, 10**5), nominal_s=st.none() | st.just(0.1))
+def test_times_from_the_middle_on_are_those_of_the_whole(n, first, hop, nominal_s):
+    whole = windows.times(first + n, hop, RATE, nominal_s) if first < 1000 else None
+    part = windows.times(n, hop, RATE, nominal_s, first)
+    assert len(part) == n
+    if whole is not None:
+        assert np.array_equal(part, whole[first:])

@@ -1,10 +1,12 @@
 """Published models beside OpenL3's: sizes, front ends, framing, against their own programs' definitions and outputs."""
 
+import runpy
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from l3embed import weights, zoo
 from l3embed.embed import EmbeddingModel
@@ -40,7 +42,7 @@ def test_every_entry_is_whole_and_has_a_fingerprint_of_its_own():
     prints = [replace(entry.model, name="").fingerprint() for entry in entries if "edgel3-" not in entry.name]
     assert len(set(prints)) == len(prints)
     for entry in entries:
-        assert entry.licence and entry.description and entry.files
+        assert entry.licence and entry.description and entry.files and entry.model.auto == "f32"
         for file in entry.files:
             assert not file.hash or (file.url and file.hash.partition(":")[0] in ("sha256", "md5", "git"))
         assert front_end_of(plain(entry.model.front_end)) == entry.model.front_end
@@ -129,6 +131,30 @@ def test_tensorflows_mel_matrix_is_the_one_in_the_file(shared_data):
     )
     labels = tflite.labels(data)
     assert len(labels) == 521 and (labels[0], labels[69], labels[70], labels[283]) == ("Speech", "Dog", "Bark", "Rain")
+
+
+def test_vggishs_smoke_test_as_far_as_it_goes_without_weights():
+    """Three examples of the authors' tone, and figures that their own mel_features.py (torchvggish 0.2) gives of it.
+
+    What it says of embeddings, scripts/check_vggish.py asks of the real weights.
+    """
+    tone = np.sin(2 * np.pi * 1000 * np.arange(3 * RATE) / RATE)
+    front_end = zoo.find("vggish").model.front_end
+    embedding, _ = _placeholder(zoo.find("vggish").model).embed(tone, RATE)
+    examples = spectrograms(tone, np.arange(3) * 15_360, front_end)
+    assert len(embedding) == 3 and examples.shape == (3, 96, 64, 1)
+    assert abs(examples.mean() - -3.42962) < 1e-5 and abs(examples.std() - 2.12658) < 1e-5
+
+
+def test_the_smoke_test_of_real_weights_tells_right_figures_from_wrong_ones():
+    script = runpy.run_path(str(ROOT / "scripts" / "check_vggish.py"))
+    assert len(script["tone"](16_000)) == 48_000
+    for name, (_, mean, deviation) in script["FIGURES"].items():
+        made = np.random.default_rng(0).normal(size=384)
+        made = (made - made.mean()) / made.std()
+        for of_mean, of_deviation in ((1, 1), (1.08, 0.92), (1.2, 1), (0.5, 1), (1, 1.2), (1, 0.8)):
+            vectors = mean * of_mean + deviation * made * of_deviation
+            assert script["holds"](name, vectors) == (max(abs(of_mean - 1), abs(of_deviation - 1)) < 0.1)
 
 
 # --- framing

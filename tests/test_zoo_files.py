@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+from made_weights import write_torch, write_yamnet
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("h5py")
@@ -115,7 +116,6 @@ def _network(name, named, width):
 def test_ports_hold_the_same_arrays_under_other_names(tmp_path):
     """torchvggish's features and embeddings, and Keras layers with slashes in their names."""
     import h5py
-    from made_weights import write_torch
 
     published, entry = _vggish(), zoo.find("vggish")
     expected = entry.arrays(published, entry.model)
@@ -256,23 +256,6 @@ def test_weights_are_one_path_or_several(tmp_path, monkeypatch):
 # --- YAMNet's Keras file
 
 
-def _write_yamnet(path, arrays, last="logits"):
-    """As Keras 2 saved it: layers named with slashes, so that the path of an array holds the layer's name twice."""
-    import h5py
-
-    names = [("layer1/conv", "kernel"), *[("layer1/conv/bn", k) for k in ("beta", "moving_mean", "moving_variance")]]
-    for i in range(2, 15):
-        for part, kernel in (("depthwise_conv", "depthwise_kernel"), ("pointwise_conv", "kernel")):
-            names.append((f"layer{i}/{part}", kernel))
-            names += [(f"layer{i}/{part}/bn", k) for k in ("beta", "moving_mean", "moving_variance")]
-    names += [(last, "kernel"), (last, "bias")]
-    assert len(names) == len(arrays) == 110
-    with h5py.File(path, "w") as file:
-        for (layer, key), array in zip(names, arrays, strict=True):
-            file[f"{layer}/{layer}/{key}:0"] = array
-    return path
-
-
 def _yamnet(width=2):
     """Weights that are somewhere, in the order of the network."""
     entry = zoo.find("yamnet-scores")
@@ -289,7 +272,7 @@ def _yamnet(width=2):
 @pytest.mark.parametrize("last", ["logits", "dense"])
 def test_yamnets_keras_file_is_read(tmp_path, last):
     network = _yamnet()
-    path = _write_yamnet(tmp_path / "yamnet.h5", network.get_weights(), last)
+    path = write_yamnet(tmp_path / "yamnet.h5", network.get_weights(), last)
     (tmp_path / "map.csv").write_text('index,mid,display_name\n0,/m/09x0r,Speech\n1,/m/x,"Child speech, kid"\n')
     named, labels = tensors.read([path, tmp_path / "map.csv"])
     assert len(named) == 110 and labels == ["Speech", "Child speech, kid"]

@@ -21,15 +21,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..errors import AudioError, ImageError, UsageError
+from .bounds import Bounds
 from .ffmpeg import Ffmpeg, ffmpeg_binary, ffmpeg_command, header_s, track_s
 from .kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from .libsndfile import UNKNOWN_FRAMES, Libsndfile, ogg_chained, ogg_cut, sound_chunk
+from .libsndfile import UNKNOWN_FRAMES, Libsndfile, mp3_chained, ogg_chained, ogg_cut, sound_chunk
 from .pictures import Still, open_still
 from .source import CHANGED, Source, interrupts_wait
 from .video import Video, sound_start
 
-__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Recording", "Still", "Video", "ffmpeg_binary",
-           "ffmpeg_command", "from_array", "header_s", "open_array", "open_pictures", "open_recording",
+__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Bounds", "Recording", "Still", "Video",
+           "ffmpeg_binary", "ffmpeg_command", "from_array", "header_s", "open_array", "open_pictures", "open_recording",
            "sound_start", "track_s"]  # fmt: skip
 
 BLOCK_S = 1.0  # long enough that Python's cost per block vanishes, short enough that a block is small
@@ -38,30 +39,34 @@ _BLOCK_VALUES = 1 << 22  # bound of a block whatever rate and channel count a da
 _RATIO = 10_000  # between two rates: 5 Hz to 480 MHz at 48 kHz; far beyond it soxr hangs or takes all memory (measured)
 
 
-def open_recording(source: str | os.PathLike | bytes | io.IOBase, rate_hz: int) -> Recording:
+def open_recording(
+    source: str | os.PathLike | bytes | io.IOBase, rate_hz: int, bounds: Bounds | None = None
+) -> Recording:
     """Open a recording for reading at `rate_hz`.
 
     `source` is a path, the bytes of a file, or a binary file object, which is read from its beginning and left open.
     Any container, codec, sample rate, channel count and bit depth that libsndfile or ffmpeg knows. Raises AudioError
     for what is no recording (iterating may raise it later), UsageError for a source or a rate of the wrong kind.
+
+    With `bounds`, for what strangers send: raises LimitError for what is beyond them, and ffmpeg is on a short leash.
     """
     rate_hz = _rate(rate_hz)
     file = Source(source)
     try:
-        return Recording(_reader(file), rate_hz, file)
+        return Recording(_reader(file, guarded=bounds is not None), rate_hz, file, bounds)
     except BaseException:
         file.close()
         raise
 
 
-def open_array(audio, sample_rate: float, rate_hz: int) -> Recording:
+def open_array(audio, sample_rate: float, rate_hz: int, bounds: Bounds | None = None) -> Recording:
     """Open sound in memory, (n,) or (n, channels), for reading at `rate_hz`, by the same rules as for files.
 
     Integers are scaled to [-1, 1] by the range of their type (unsigned ones are centred first); 64-bit integers are
     refused, because their range says nothing about the sound's full scale. Floats stay as they are, unclipped. Raises
     AudioError for arrays that are not sound, UsageError for a sample rate that is not a finite number > 0.
     """
-    return Recording(_Array(_samples(audio), _rate(sample_rate, "sample_rate")), _rate(rate_hz))
+    return Recording(_Array(_samples(audio), _rate(sample_rate, "sample_rate")), _rate(rate_hz), bounds=bounds)
 
 
 def from_array(audio, sample_rate: float, rate_hz: int) -> np.ndarray:
@@ -108,10 +113,18 @@ class Recording:
 
     mix = "mean"
 
-    def __init__(self, reader: Libsndfile | Ffmpeg | _Array, rate_hz: float, source: Source | None = None):
+    def __init__(
+        self, reader: Libsndfile | Ffmpeg | _Array, rate_hz: float, source: Source | None = None,
+        bounds: Bounds | None = None,
+    ):  # fmt: skip
         self.rate_hz, self.n_samples, self.peak, self.notes = rate_hz, 0, 0.0, []
         self._reader, self._source = reader, source
-        self._n_read, self._started = 0, False
+        self._n_read, self._started, self._bounds = 0, False, bounds or Bounds()
+        try:
+            self._bounds.check(reader)
+        except BaseException:
+            reader.close()
+            raise
 
     @property
     def seconds(self) -> float:
@@ -120,6 +133,15 @@ class Recording:
     @property
     def expected_s(self) -> float | None:
         return self._reader.expected_s
+
+    @property
+    def source_rate_hz(self) -> float:
+        """The recording's own rate."""
+        return self._reader.rate_hz
+
+    @property
+    def channels(self) -> int:
+        return self._reader.channels
 
     def __iter__(self) -> Iterator[np.ndarray]:
         if self._started:
@@ -162,6 +184,7 @@ class Recording:
             mono = block[:, 0] if one else block.mean(axis=1, dtype=np.float64)
             mono = np.ascontiguousarray(mono, dtype=np.float32)
             self._n_read += len(mono)
+            self._bounds.check_seconds(self.seconds)
             self.peak = max(self.peak, float(np.abs(mono).max()))
             yield mono
         self.notes += reader.finish(self.seconds)
@@ -210,13 +233,13 @@ def _rate(value, name: str = "rate_hz"):
     return value
 
 
-def _reader(source: Source) -> Libsndfile | Ffmpeg:
+def _reader(source: Source, guarded: bool) -> Libsndfile | Ffmpeg:
     import soundfile
 
     if _leads_elsewhere(source):
         raise AudioError("is not audio but a playlist or a web page: give the recording itself")
-    if ogg_chained(source):
-        return Ffmpeg(source)
+    if ogg_chained(source) or mp3_chained(source):
+        return Ffmpeg(source, guarded)
     chunk, is_cut_ogg = sound_chunk(source), ogg_cut(source)
     source.seek(0)
     try:
@@ -229,7 +252,7 @@ def _reader(source: Source) -> Libsndfile | Ffmpeg:
         return Libsndfile(sound, source, chunk, is_cut_ogg)
     if sound:
         sound.close()
-    return Ffmpeg(source)
+    return Ffmpeg(source, guarded)
 
 
 def _leads_elsewhere(source: Source) -> bool:
@@ -242,11 +265,11 @@ def _leads_elsewhere(source: Source) -> bool:
 class _Array:
     """Hands out an array in blocks, as the other readers do."""
 
-    expected_s = None
+    is_estimate = False
 
     def __init__(self, samples: np.ndarray, rate_hz: float):
         self._samples, self._at = samples, 0
-        self.rate_hz, self.channels = rate_hz, samples.shape[1]
+        self.rate_hz, self.channels, self.expected_s = rate_hz, samples.shape[1], len(samples) / rate_hz
 
     def read(self, n: int) -> np.ndarray:
         block = self._samples[self._at : self._at + n]

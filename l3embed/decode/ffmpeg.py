@@ -6,14 +6,16 @@ import re
 import shutil
 import struct
 import threading
+from functools import lru_cache
 
 import numpy as np
 
 from ..errors import AudioError, reason
+from .bounds import DEMUXERS
 from .source import Source
 
 _NO_FFMPEG = "needs ffmpeg to be decoded and none was found: install ffmpeg, or pip install imageio-ffmpeg"
-TRUNCATED = "is truncated: its index (the moov atom) is missing, as in a recording that was cut off"
+TRUNCATED = "is truncated (its index, the moov atom, is missing, as in a recording that was cut off), or no MP4 at all"
 _NOT_AUDIO = "is not audio: neither libsndfile nor ffmpeg recognises it"
 
 
@@ -23,11 +25,11 @@ class Process:
     # the level that ffmpeg puts in front of its lines, after the part of ffmpeg that speaks
     _ERROR = re.compile(r"(\[[^]]* @ [^]]*\] )*\[(error|fatal|panic)\]")
 
-    def __init__(self, output, path: str):
+    def __init__(self, output, path: str, stdin: int | None = None):
+        """`path` of a file, or "" where ffmpeg gets an open one as its standard input, and no name."""
         self.expected_s, self._errors, self._recognised, self._estimated = None, [], False, False
-        self._process = _start(
-            output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"), path
-        )
+        output = output.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info")
+        self._process = _start(output, path, stdin)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -61,11 +63,18 @@ class Process:
 class Ffmpeg(Process):
     """Reads through ffmpeg what libsndfile does not recognise: the first sound track, as AU (rate in its header)."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, guarded: bool = False):
+        """`guarded`: ffmpeg gets an open file and no name, and no protocol and no demuxer that leads elsewhere."""
         import ffmpeg
 
-        sound = ffmpeg.input("PATH", protocol_whitelist="file")
-        super().__init__(sound.output("pipe:1", map="0:a:0", format="au", acodec="pcm_f32be"), source.path())
+        as_sound = {"map": "0:a:0", "format": "au", "acodec": "pcm_f32be"}
+        if guarded:
+            protocol = _open_file_protocol()
+            sound = ffmpeg.input(f"{protocol}:", protocol_whitelist=protocol, format_whitelist=DEMUXERS)
+            super().__init__(sound.output("pipe:1", **as_sound), "", source.descriptor())
+        else:
+            sound = ffmpeg.input("PATH", protocol_whitelist="file")
+            super().__init__(sound.output("pipe:1", **as_sound), source.path())
         try:
             header = self._process.stdout.read(24)
             if len(header) < 24 or header[:4] != b".snd":
@@ -75,6 +84,11 @@ class Ffmpeg(Process):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether `expected_s` is no more than a guess."""
+        return self._estimated
 
     def read(self, n: int) -> np.ndarray:
         data = self._process.stdout.read(n * self.channels * 4)
@@ -98,7 +112,7 @@ class Ffmpeg(Process):
             return TRUNCATED
         if seconds:
             return f"is damaged: ffmpeg could not decode it past {seconds:.2f} s"
-        if not self._recognised and "Invalid data" in said:
+        if not self._recognised and ("Invalid data" in said or "Invalid argument" in said):  # or not in DEMUXERS
             return _NOT_AUDIO
         status = self._process.returncode
         return f"cannot be decoded: neither libsndfile nor ffmpeg (status {status}) understands its sound"
@@ -131,14 +145,25 @@ def _duration_s(line: str) -> float | None:
     return 3600 * float(found[1]) + 60 * float(found[2]) + float(found[3]) if found else None
 
 
-def _start(output, path: str):
+def _start(output, path: str, stdin: int | None):
     import subprocess
 
+    command = ffmpeg_command(output, path) if path else output.compile(cmd=ffmpeg_binary())
     try:
         pipe = subprocess.PIPE
-        return subprocess.Popen(ffmpeg_command(output, path), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=pipe, stderr=pipe)
     except OSError as error:
         raise AudioError(f"needs ffmpeg to be decoded, which does not start: {reason(error)}") from None
+
+
+@lru_cache
+def _open_file_protocol() -> str:
+    """How ffmpeg reads the file that is its standard input: "fd", which can seek (since 6.0), or else "pipe"."""
+    import subprocess
+
+    command = [ffmpeg_binary(), "-hide_banner", "-protocols"]
+    known = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout.split()
+    return "fd" if b"fd" in known else "pipe"
 
 
 def ffmpeg_command(output, path) -> list[str]:

@@ -26,6 +26,11 @@ class Libsndfile:
         self.rate_hz, self.channels = sound.samplerate, sound.channels
         self.expected_s = sound.frames / sound.samplerate
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether `expected_s` is no more than a guess: libsndfile makes one of the length of an MP3."""
+        return self._sound.format == "MP3"
+
     def read(self, n: int) -> np.ndarray:
         import soundfile
 
@@ -41,8 +46,7 @@ class Libsndfile:
     def finish(self, seconds: float) -> list[str]:
         if self._chunk and self._chunk.overflown:
             return [f"more than 4 GiB: its header counts {seconds:.2f} s only, the sound after that was not read"]
-        # libsndfile estimates the length of an MP3
-        short = self._sound.format != "MP3" and self.expected_s - seconds > SHORTFALL_S
+        short = not self.is_estimate and self.expected_s - seconds > SHORTFALL_S
         if short and self._sound.format == "FLAC":
             raise AudioError(f"is truncated: {self._shortfall(seconds)}")
         if self._chunk and self._chunk.cut:
@@ -126,9 +130,34 @@ def ogg_chained(source: Source) -> bool:
     The streams that begin together stand at the head of the file (RFC 3533, section 4); a later one has another number.
     """
     at, serials = 0, set()
-    while (page := source.read_at(at, 27 + 255))[:4] == b"OggS" and page[5] & 2 and len(serials) < 100:
+    while _whole_head(page := source.read_at(at, 27 + 255)) and page[5] & 2 and len(serials) < 100:
         serials.add(page[14:18])
         at += 27 + page[26] + sum(page[27 : 27 + page[26]])
     tail = source.read_at(max(0, source.size - _OGG_PAGE), _OGG_PAGE)
     last = tail[max(0, tail.rfind(b"OggS\0")) :][:27]
-    return bool(serials) and last[:4] == b"OggS" and len(last) == 27 and last[14:18] not in serials
+    return bool(serials) and _whole_head(last) and last[14:18] not in serials
+
+
+def _whole_head(page: bytes) -> bool:
+    """Whether an Ogg page begins here, and does not end within its head."""
+    return page[:4] == b"OggS" and len(page) >= 27
+
+
+def mp3_chained(source: Source) -> bool:
+    """Whether another MP3 file follows the first one, as where files were put together: libsndfile stops before it.
+
+    The first frame then says how many bytes belong to it (a Xing or Info header, LAME's specification of it); behind
+    those there is a tag, if anything, and no further frame.
+    """
+    head, at = source.read_at(0, 10), 0
+    if head[:3] == b"ID3" and len(head) == 10:  # id3.org, ID3v2.3, 3.1: seven bits of each byte count
+        at = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    frame = source.read_at(at, 200)
+    if frame[:1] != b"\xff":
+        return False
+    said = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if said < 0 or len(frame) < said + 16 or not frame[said + 7] & 2:  # no number of bytes
+        return False
+    field = said + 8 + 4 * (frame[said + 7] & 1)  # behind the number of frames, if there is one
+    behind = source.read_at(at + int.from_bytes(frame[field : field + 4], "big"), 3)
+    return behind == b"ID3" or (len(behind) > 1 and behind[0] == 0xFF and behind[1] & 0xE0 == 0xE0)

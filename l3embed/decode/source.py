@@ -41,7 +41,7 @@ class Source:
     """
 
     def __init__(self, source):
-        self._path = self._identity = self._spooled = self._error = None
+        self._path = self._identity = self._spooled = self._copy = self._error = None
         self._owned = True
         if isinstance(source, (bytes, bytearray, memoryview)):
             self._file = io.BytesIO(source)
@@ -102,7 +102,26 @@ class Source:
                 _copy(self._file, spool)
         return self._path or self._spooled
 
+    def descriptor(self) -> int:
+        """An open file at its beginning, for another program that is to know no name."""
+        try:
+            number = self._file.fileno()
+        except (AttributeError, OSError):
+            return self._copied().fileno()
+        os.lseek(number, 0, os.SEEK_SET)
+        return number
+
+    def _copied(self):
+        if self._copy is None:
+            self._copy = tempfile.TemporaryFile()
+            self._file.seek(0)
+            _copy(self._file, self._copy)
+            self._copy.seek(0)
+        return self._copy
+
     def close(self) -> None:
+        if self._copy:
+            self._copy.close()
         if self._owned:
             self._file.close()
         if self._spooled:

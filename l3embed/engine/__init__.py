@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from ..errors import UsageError
-from .base import NUMERICS, PRECISIONS, Collecting, Engine, Loaded, PlaceholderEngine, run
+from .base import NUMERICS, PRECISIONS, Batch, Collecting, Engine, Loaded, PlaceholderEngine, run
 from .cpu import OpenVinoEngine
 from .gpu import KerasEngine, require_gpu
 
 __all__ = [
-    "DEVICES", "NUMERICS", "PRECISIONS", "Collecting", "Engine", "KerasEngine", "Loaded", "OpenVinoEngine",
+    "DEVICES", "NUMERICS", "PRECISIONS", "Batch", "Collecting", "Engine", "KerasEngine", "Loaded", "OpenVinoEngine",
     "PlaceholderEngine", "choose", "run",
 ]  # fmt: skip
 

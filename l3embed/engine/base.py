@@ -144,6 +144,53 @@ class Loaded:
         return self.card.table.get("classes")
 
 
+class Batch:
+    """Rows of one shape, of one owner or several, that an engine computes at once; zeros fill what is not used.
+
+    Filled with `add` while they `fit`, and with `end` where an owner has no more; then `start`, then `finish`.
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine, self.used = engine, 0
+        self.plan: list[tuple[object, slice | None]] = []  # whose rows are where; None: its end
+        self._rows: np.ndarray | None = None
+        self._under_way = None
+
+    @property
+    def size(self) -> int:
+        """Rows that there is room for; 0 as long as none has come."""
+        return 0 if self._rows is None else len(self._rows)
+
+    @property
+    def is_full(self) -> bool:
+        return self.used > 0 and self.used == self.size
+
+    def fits(self, rows: np.ndarray) -> bool:
+        return self._rows is None or self._rows.shape[1:] == rows.shape[1:]
+
+    def add(self, owner, rows: np.ndarray) -> int:
+        """Take of the rows (n, F, T, 1) as many as there is room for; returns how many."""
+        if self._rows is None:
+            self._rows = np.zeros(self.engine.shape(rows.shape[1:]), np.float32)
+        n = min(self.size - self.used, len(rows))
+        self._rows[self.used : self.used + n] = rows[:n]
+        self.plan.append((owner, slice(self.used, self.used + n)))
+        self.used += n
+        return n
+
+    def end(self, owner) -> None:
+        self.plan.append((owner, None))
+
+    def start(self) -> None:
+        self._under_way = self.engine.start(self._rows) if self.used else None
+
+    def finish(self) -> Iterator[tuple[object, np.ndarray | None]]:
+        """Wait; what was added, in order: owners with vectors (windows, D), and with None at their end."""
+        vectors = self.engine.finish(self._under_way) if self.used else None
+        for owner, rows in self.plan:
+            yield owner, None if rows is None else vectors[rows].reshape(-1, vectors.shape[-1])
+
+
 def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> Iterator[tuple]:
     """Pass a stream of spectrograms through an engine in full batches, across owners, in order.
 
@@ -151,38 +198,26 @@ def run(engine: Engine, chunks: Iterable[tuple[object, np.ndarray | None]]) -> I
     the result, with vectors (windows, D) in place of spectrograms. Rows of another shape begin a new batch. Memory:
     `n_ahead` + 1 batches and one chunk.
     """
-    under_way: deque = deque()
-    batch, used, plan = None, 0, []
+    under_way: deque[Batch] = deque()
+    batch = Batch(engine)
 
-    def collect(left: int):
+    def launch(left: int):
+        nonlocal batch
+        batch.start()
+        under_way.append(batch)
+        batch = Batch(engine)
         while len(under_way) > left:
-            handle, owners = under_way.popleft()
-            vectors = engine.finish(handle) if handle is not None else None
-            for owner, rows in owners:
-                yield owner, None if rows is None else vectors[rows].reshape(-1, vectors.shape[-1])
-
-    def launch():
-        nonlocal batch, used, plan
-        under_way.append((engine.start(batch) if used else None, plan))
-        batch, used, plan = None, 0, []
+            yield from under_way.popleft().finish()
 
     for owner, rows in chunks:
         if rows is None:
-            plan.append((owner, None))
+            batch.end(owner)
             continue
         at = 0
         while at < len(rows):
-            if used and batch.shape[1:] != rows.shape[1:]:
-                launch()
-                yield from collect(engine.n_ahead)
-            if batch is None:
-                batch = np.zeros(engine.shape(rows.shape[1:]), np.float32)
-            n = min(len(batch) - used, len(rows) - at)
-            batch[used : used + n] = rows[at : at + n]
-            plan.append((owner, slice(used, used + n)))
-            used, at = used + n, at + n
-            if used == len(batch):
-                launch()
-                yield from collect(engine.n_ahead)
-    launch()
-    yield from collect(0)
+            if not batch.fits(rows):
+                yield from launch(engine.n_ahead)
+            at += batch.add(owner, rows[at:])
+            if batch.is_full:
+                yield from launch(engine.n_ahead)
+    yield from launch(0)

@@ -11,17 +11,16 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import StoreError
 from .files import naming, part_name, remove_abandoned
+from .rows import Rows
 
-IN_MEMORY = 16 * 2**20  # bytes of vectors kept in memory; beyond that they wait in an unnamed file beside the output
 SAMPLE_BYTES = 1 << 16  # of the beginning, the middle and the end of a recording each: what `identity` looks at
 
 
@@ -75,16 +74,18 @@ class NpzWriter:
 
     def __init__(self, path: Path):
         self.path = path
-        self.n_rows, self._dim = 0, 0
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._spool = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=path.parent)
+            self._rows = Rows(path.parent)  # beside the output: there is as much room as it needs
+
+    @property
+    def n_rows(self) -> int:
+        return len(self._rows)
 
     def append(self, rows: np.ndarray) -> None:
         """(k, D) float32"""
         with naming(self.path):
-            self._spool.write(np.ascontiguousarray(rows, "<f4").data)
-        self.n_rows, self._dim = self.n_rows + len(rows), rows.shape[1]
+            self._rows.append(rows)
 
     def commit(self, timestamps: np.ndarray, metadata: dict) -> list[str]:
         """Write everything to a temporary name and move it into place; returns what the user should know about that.
@@ -98,10 +99,7 @@ class NpzWriter:
         notes = _replaced(self.path, metadata)
         try:
             with naming(self.path):
-                with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-                    self._write_rows(archive)
-                    _write_array(archive, "timestamps", np.asarray(timestamps, "<f8"))
-                    _write_array(archive, "metadata", np.array(json.dumps(metadata, sort_keys=True)))
+                write(part, self._rows, timestamps, metadata)
                 os.replace(part, self.path)
         finally:
             with contextlib.suppress(OSError):
@@ -110,14 +108,16 @@ class NpzWriter:
         return notes
 
     def discard(self) -> None:
-        self._spool.close()
+        self._rows.close()
 
-    def _write_rows(self, archive: zipfile.ZipFile) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self.n_rows, self._dim)}
-        self._spool.seek(0)
+
+def write(file: Path | BinaryIO, rows: Rows, timestamps: np.ndarray, metadata: dict) -> None:
+    """The archive itself, under a name or into an open file."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(_member("embedding"), "w", force_zip64=True) as out:
-            np.lib.format.write_array_header_1_0(out, header)
-            shutil.copyfileobj(self._spool, out, 1 << 20)
+            rows.write_to(out)
+        _write_array(archive, "timestamps", np.asarray(timestamps, "<f8"))
+        _write_array(archive, "metadata", np.array(json.dumps(metadata, sort_keys=True)))
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -138,12 +138,15 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, dict]:
         raise StoreError(f"{path}: is not an embedding file of l3embed ({error})") from error
 
 
-def identity(source: str | os.PathLike | bytes) -> dict:
+def identity(source: str | os.PathLike | bytes | BinaryIO) -> dict:
     """What tells a recording from others of its name: its size, and a hash of three places in it.
 
     Recorders that follow a timetable write files of equal names and equal sizes, and copies keep their dates.
     """
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+    with contextlib.ExitStack() as stack:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        if not hasattr(file, "read"):
+            file = stack.enter_context(open(source, "rb"))
         size, sample = file.seek(0, os.SEEK_END), hashlib.sha256()
         last = max(0, size - SAMPLE_BYTES)
         for at in (0, last // 2, last):

@@ -68,7 +68,7 @@ def find(name) -> Card:
             if not folder.exists():
                 _make(path, model, told, folder)
     found = read_card(folder / f"{model.name}.toml")
-    return replace(found, model=replace(found.model, cutting=model.cutting))
+    return replace(found, model=replace(found.model, cutting=model.cutting, auto=model.auto))
 
 
 def _read(path: Path, of: Path) -> dict:
@@ -93,7 +93,8 @@ def _model(path: Path, told: dict, identity: str) -> Model:
     if not _is_number(hop_s) or hop_s <= 0 or not isinstance(center, bool):
         raise UsageError(f"{where}: hop_s must be a number of seconds > 0, center true or false")
     network = Network("own", 0, (), output=str(told.get("output", "")))
-    return Model(str(told.get("name", path.stem)), front_end, network, 0, identity, Cutting(float(hop_s), center))
+    cutting = Cutting(float(hop_s), center)
+    return Model(str(told.get("name", path.stem)), front_end, network, 0, identity, cutting, auto="f32")
 
 
 def _front_end(where: Path, told: dict) -> FrontEnd | Waveform:

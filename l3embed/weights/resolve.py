@@ -30,7 +30,7 @@ from .release import check_arrays, outline, release
 from .tensors import read as read_tensors
 
 log = logging.getLogger("l3embed")
-GRAPH = 2  # version of the conversion: what lies in the cache of another one is made anew
+GRAPH = 3  # version of the conversion: what lies in the cache of another one is made anew
 # The front ends that weights may have been trained with; which of them, a file tells by its filterbank or its hash.
 TRAINED = (TRAINED_WITH, "training")
 

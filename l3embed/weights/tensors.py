@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import L3EmbedError, MissingExtraError, WeightsError, reason
-from . import checkpoint, hdf5, npy, tfcheckpoint, tflite
+from . import checkpoint, hdf5, npy, t7, tfcheckpoint, tflite
 from .arrays import what_is
 from .files import unpacked
 
@@ -21,9 +21,9 @@ from .files import unpacked
 def read(paths: Iterable[Path]) -> tuple[dict[str, np.ndarray], list[str]]:
     """What the files of a model hold together: (name -> array, labels of its classes where a file has them).
 
-    HDF5, PyTorch's checkpoints, TensorFlow's (both formats), TensorFlow Lite, NumPy's ``.npz`` without pickles and
-    ``.npy`` of a dictionary of arrays; and a class map (``.csv`` with a column display_name). Raises WeightsError for
-    anything else, damaged files, two arrays of one name, and NaN or infinity.
+    HDF5, PyTorch's checkpoints, Torch7's networks, TensorFlow's checkpoints (both formats), TensorFlow Lite, NumPy's
+    ``.npz`` without pickles and ``.npy`` of a dictionary of arrays; and a class map (``.csv`` with a column
+    display_name). Raises WeightsError for anything else, damaged files, two arrays of one name, and NaN or infinity.
     """
     tensors: dict[str, np.ndarray] = {}
     labels: list[str] = []
@@ -55,6 +55,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if _is_npz(data):
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive), []
+    if data.startswith(t7.SIGNATURE):
+        return t7.read(data), []
     if data.startswith(npy.SIGNATURE):
         return npy.read(data), []
     if data.startswith(checkpoint.SIGNATURES):

@@ -1,6 +1,7 @@
 """The published models beside OpenL3's: what each is, where its files come from, how they become arrays.
 
-One file a family, each with ``entries() -> list[Entry]``. No weights are read here and no network is built: `weights`
+One file a family, each with ``entries() -> list[Entry]``. All are computed in f32 unless the user says otherwise:
+bf16 changes their vectors by up to 1 % (docs/models.md). No weights are read here and no network is built: `weights`
 does the first, `networks` the second.
 """
 

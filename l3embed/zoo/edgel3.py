@@ -34,9 +34,9 @@ def entries() -> list[Entry]:
         found.append(_entry(model, f"EdgeL3, SEA, {size} numbers", f"edgel3_sea_ust_audio_emb_{size}"))
     for how in ("ft", "kd"):
         for sparsity in SPARSITIES:
-            model = Model(
-                f"edgel3-{how}-{sparsity}", l3_front_end("mel256", "kapre-0.1.4"), Network("l3", 64, (32, 24)), 512, ""
-            )
+            network = Network("l3", 64, (32, 24))
+            front_end = l3_front_end("mel256", "kapre-0.1.4")
+            model = Model(f"edgel3-{how}-{sparsity}", front_end, network, 512, "", auto="f32")
             text = f"EdgeL3, sparse, {'fine-tuned' if how == 'ft' else 'distilled'}, {sparsity} % zeros"
             found.append(_entry(model, text, f"edgel3_{how}_audio_sparsity_{sparsity}"))
     return found

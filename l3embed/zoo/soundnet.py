@@ -1,8 +1,8 @@
 """SoundNet of 8 layers (Aytar, Vondrick, Torralba 2016; cvondrick/soundnet), in the layouts of its public ports.
 
-Its input is the first channel, times 256. Short recordings are repeated to ten seconds, as its authors' predictions do;
-long ones are taken a minute at a time. What a layer gives over time is a vector a frame; "-mean" and "-max" are one
-vector a recording.
+Its input is the first channel, times 256. Short recordings are repeated to ten seconds, as its authors do, and for
+probabilities to the twenty of its training; long ones are taken a minute at a time. What a layer gives over time is a
+vector a frame; "-mean" and "-max" are one vector a recording.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ log = logging.getLogger("l3embed")
 LICENCE = "MIT (code and weights)"
 RATE_HZ = 22_050
 REMARKS = (
-    "sound8.npy (eborboihuc/SoundNet-tensorflow), sound8.pth (smallflyingpig/SoundNet_Pytorch), or the .h5 of a Keras "
-    "port: put it there by hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, "
-    "but its batch normalisation was never converted."
+    "sound8.npy (eborboihuc/SoundNet-tensorflow; the Python package soundnet 0.1.2 holds it), sound8.pth "
+    "(smallflyingpig/SoundNet_Pytorch), its authors' soundnet8_final.t7, or the .h5 of a Keras port: put it there by "
+    "hand, or name it as the weights. soundnet8_final.pth (keunhong/pytorch-soundnet) is read, but its batch "
+    "normalisation was never converted."
 )
 # layer -> (numbers, samples from one step to the next or 0 for the mean over time, what it is)
 LAYERS = {
@@ -34,8 +35,9 @@ LAYERS = {
     "scenes": (401, 0, "probabilities of Places2's classes"),
 }
 HEADS = {"objects": "conv8", "scenes": "conv8_2"}
+MODULES = (1, 5, 9, 12, 15, 19, 22)  # of Torch7's network: its convolutions, each before its batch normalisation
 WHOLE = 41 * 32_768  # samples, 60.9 s
-SHORTEST = 10 * RATE_HZ
+SHORTEST, SHORTEST_OF_HEADS = 10 * RATE_HZ, 20 * RATE_HZ
 
 
 def entries() -> list[Entry]:
@@ -46,10 +48,10 @@ def entries() -> list[Entry]:
 def _entry(output: str) -> Entry:
     layer, _, pooling = output.partition("-")
     dim, step, what = LAYERS[layer]
-    # the heads see 5 s at once, and windows of a hop would be too short for them
-    window = RATE_HZ if layer not in HEADS else SHORTEST
+    # the heads see 12 s at once, and windows of a second would be too short for them
+    least, window = (SHORTEST_OF_HEADS,) * 2 if layer in HEADS else (SHORTEST, RATE_HZ)
     fe = Waveform("soundnet", 1, RATE_HZ, window, 256.0, mix="first")
-    cut = Cutting(hop_s=None, center=False, least_samples=SHORTEST, most_samples=WHOLE, repeats=True,
+    cut = Cutting(hop_s=None, center=False, least_samples=least, most_samples=WHOLE, repeats=True,
                   frame_samples=0 if pooling else step)  # fmt: skip
     network = Network("soundnet", 16, (), output=output)
     model = Model(f"soundnet-{output}", fe, network, dim, "", cut, "f32")
@@ -62,13 +64,28 @@ def arrays(tensors: Mapping[str, np.ndarray], model: Model) -> list[np.ndarray]:
     """From any of the ports' files. Raises ValueError for one of another network."""
     layer = model.network.output.partition("-")[0]
     n = 5 if layer in ("conv5", "pool5") else 7
+    if "1.weight" in tensors:
+        return _from_torch7(tensors, n, layer)
     if "conv1/weights" in tensors:
         return _from_dictionary(tensors, n, HEADS.get(layer))
     if "conv1.0.weight" in tensors or "conv1.weight" in tensors:
         return _from_state(tensors, n, HEADS.get(layer))
     if any("conv1d" in name for name in tensors):
         return _from_keras(tensors, n, HEADS.get(layer))
-    raise ValueError("it holds neither conv1/weights nor conv1.weight nor a layer conv1d: of another model?")
+    raise ValueError("it holds neither conv1/weights nor conv1.weight, 1.weight or a layer conv1d: of another model?")
+
+
+def _from_torch7(tensors: Mapping, n: int, layer: str) -> list[np.ndarray]:
+    """Its authors' own soundnet8_final.t7: modules by number, in the last of which both heads lie side by side."""
+    layers = [(kind, str(at + i)) for at in MODULES[:n] for i, kind in enumerate(("conv+bias", "norm"))]
+    if layer in HEADS:
+        dim = LAYERS[layer][0]
+        fitting = [name for name in ("25.1", "25.2", "25") if tensors.get(f"{name}.bias", np.empty(0)).shape == (dim,)]
+        if not fitting:
+            raise ValueError(f"it holds no layer of {dim} classes")
+        layers.append(("conv+bias", fitting[0]))
+    beyond = "|".join(str(at + i) for at in MODULES[n:] for i in (0, 1))
+    return from_torch(tensors, layers, rf"({beyond or '25'}|25.*)\..*")
 
 
 def _beyond(n: int) -> str:

@@ -60,9 +60,7 @@ def front_end(name: str = "vggish", offset: float = 0.01) -> FrontEnd:
 def entries() -> list[Entry]:
     return [
         Entry(
-            Model(f"vggish{suffix}", front_end(), Network("vggish", 64, (), output=output), dim, "", CUTTING,
-                  # whitening multiplies small components, and with them what bf16 rounds off, up to 45 times
-                  "f32" if "pca" in output else "bf16"),
+            Model(f"vggish{suffix}", front_end(), Network("vggish", 64, (), output=output), dim, "", CUTTING, "f32"),
             f"VGGish, {what}", LICENCE, (CHECKPOINT, PCA) if "pca" in output else (CHECKPOINT,), arrays,
         ) for suffix, (output, dim, what) in OUTPUTS.items()
     ]  # fmt: skip

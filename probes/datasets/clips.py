@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from l3embed.errors import DataError
+from l3embed.errors import DataError, UsageError
 
 N_FOLDS = 5
 SPLITS = ("train", "valid", "test")
@@ -132,18 +132,20 @@ def fold(clips: Sequence[Clip], n_folds: int = N_FOLDS, seed: int = 0) -> list[C
 def folded(data: DataSet, n_folds: int = N_FOLDS, seed: int = 0) -> list[Clip]:
     """The clips of a set with its own folds or, where it has none, with folds that `fold` makes."""
     if data.rule == "lists":
-        raise DataError(f"{data.source}: has a fixed split, and this needs folds: name them in a column fold, or empty "
+        raise DataError(f"{data.root}: has a fixed split, and this needs folds: name them in a column fold, or empty "
                         "split")  # fmt: skip
+    if found := leaks(data.clips):
+        raise DataError(f"{data.root}: {found[0]}")
     clips = sorted(data.clips, key=lambda clip: clip.path)  # folds depend neither on names of folders nor on ids
     clips = clips if data.rule == "folds" else fold(clips, n_folds, seed)
     for label in data.classes:
         if len({clip.fold for clip in clips if clip.label == label}) < 2:
-            raise DataError(f"{data.source}: label {label!r} is in one fold only: it cannot be both learned and tested")
+            raise DataError(f"{data.root}: label {label!r} is in one fold only: it cannot be both learned and tested")
     return clips
 
 
 def checked(clips: Sequence[Clip], where: Path, name: str, n: int | None = None) -> Sequence[Clip]:
-    """The clips themselves. Raises DataError where a probe of them would mislead, or cannot be."""
+    """The clips themselves. Raises DataError where there are none, not `n`, or one is there twice."""
     if not clips:
         raise DataError(f"{where}: holds no clips of {name}: give the folder that the data set unpacks to")
     if n is not None and len(clips) != n:
@@ -151,12 +153,48 @@ def checked(clips: Sequence[Clip], where: Path, name: str, n: int | None = None)
     counts = Counter((clip.path, clip.start_s, clip.end_s) for clip in clips)
     if (twice := counts.most_common(1)[0])[1] > 1:
         raise DataError(f"{where}: names {twice[0][0]} twice: a clip would be trained and tested on")
-    for key, kind in (("fold", "folds"), ("split", "splits")):
+    return clips
+
+
+def leaks(clips: Sequence[Clip]) -> list[str]:
+    """Each group that is in two folds or lists, in a sentence."""
+    found = []
+    for key, kind in (("fold", "folds"), ("split", "lists")):
         places = defaultdict(set)
         for clip in clips:
             places[clip.unit].add(getattr(clip, key))
-        for group, found in places.items():
-            if len(found - {""}) > 1:
-                raise DataError(f"{where}: group {group!r} is in the {kind} {', '.join(sorted(found))}: it may be in "
-                                "one only")  # fmt: skip
-    return clips
+        for group, names in places.items():
+            if len(names - {""}) > 1:
+                found.append(f"group {group!r} is in the {kind} {', '.join(sorted(names, key=natural))}: it may be in "
+                             "one only")  # fmt: skip
+    return found
+
+
+def without_rare(data: DataSet, least: int) -> DataSet:
+    """The set without the labels that have fewer groups than `least`; which, and how many clips, is in its notes."""
+    groups = defaultdict(set)
+    for clip in data.clips:
+        for label in clip.labels or (clip.label,):
+            groups[label].add(clip.unit)
+    rare = {label: len(units) for label, units in groups.items() if len(units) < least}
+    if not rare:
+        return data
+    clips, left_out = [], dict(data.left_out)
+    for clip in data.clips:
+        labels = tuple(label for label in clip.labels if label not in rare)
+        if clip.label in rare and not labels:
+            left_out[clip.id] = f"its label {clip.label!r} has {rare[clip.label]} groups, fewer than {least}"
+        else:
+            clips.append(replace(clip, label=labels[0] if labels else clip.label, labels=labels))
+    names = ", ".join(sorted(rare)[:10]) + (" and others" if len(rare) > 10 else "")
+    note = f"{len(rare)} labels of fewer than {least} groups are left out ({len(data) - len(clips)} clips): {names}"
+    if not clips:
+        raise DataError(f"{data.root}: no label has {least} groups")
+    return replace(data, clips=tuple(clips), left_out=left_out, notes=(*data.notes, note))
+
+
+def whole_number(value, name: str) -> int:
+    """Of an option, which may come as text. Raises UsageError."""
+    if not str(value).isdecimal():
+        raise UsageError(f"{name} must be a whole number. Received: {value!r}")
+    return int(value)

@@ -13,21 +13,29 @@ ALIASES = {"training": "train", "devel": "valid", "dev": "valid", "val": "valid"
            "held_out": "valid", "eval": "test", "evaluation": "test"}  # fmt: skip
 
 
-def rows(table: Path, needed: Sequence[str] = (), fields: Sequence[str] | None = None, delimiter: str = ",") -> list:
-    """(number of the line, {column: stripped cell}) of a table. `fields`: its columns, if its first line names none.
+def rows(table: Path, needed: Sequence[str] = (), fields: Sequence[str] | None = None) -> list[tuple[int, dict]]:
+    """(number of the line, {column: stripped cell}) of a table whose first line names its columns.
 
-    Raises DataError where it cannot be read or lacks a needed column.
+    Separated by commas, semicolons (Excel, in much of Europe) or tabs, whichever the first line has most of. `fields`:
+    the columns of one whose first line does not name them; tabs. Raises DataError where it cannot be read, lacks a
+    needed column, or has a line with more cells than columns.
     """
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
+            delimiter = "\t" if fields else max(",;\t", key=file.readline().count)
+            file.seek(0)
             reader = csv.DictReader(file, fieldnames=fields, delimiter=delimiter, restval="")
             found = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
+            columns = [name.strip() for name in reader.fieldnames or []]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if missing := set(needed) - set(columns):
         raise DataError(f"{table}: has no column {' and no column '.join(sorted(missing))}: its first line names them")
-    return [(line, {key: cell.strip() for key, cell in row.items() if isinstance(cell, str)}) for line, row in found]
+    for line, row in found:
+        if row.pop(None, None) and not fields:
+            raise DataError(f"{table}: line {line} has more cells than the first line names columns: put a cell with a "
+                            "separator in it into quotes")  # fmt: skip
+    return [(line, {key.strip(): cell.strip() for key, cell in row.items()}) for line, row in found]
 
 
 def read_table(table: str | Path) -> DataSet:
@@ -70,7 +78,8 @@ def _clip(table: Path, line: int, row: dict) -> Clip:
     labels = tuple(filter(None, (label.strip() for label in row.get("labels", "").split(";"))))
     label = row.get("label") or (labels[0] if labels else "")
     if not row["path"] or not label:
-        raise DataError(f"{table}: line {line} has no {'label' if row['path'] else 'path'}")
+        what = "label: label it, or write ? to leave it out" if row["path"] else "path"
+        raise DataError(f"{table}: line {line} has no {what}")
     if (split := _split(row)) and split not in SPLITS:
         raise DataError(f"{table}: line {line}: split must be one of {', '.join(SPLITS)}. Received: {row['split']!r}")
     start_s, end_s = (_seconds(table, line, row, key) for key in ("start", "end"))

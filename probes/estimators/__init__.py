@@ -30,7 +30,7 @@ PROBES: dict[str, Probe] = {
     probe.name: probe
     for probe in (
         Probe("linear", "pooled", logistic.LinearProbe, logistic.GRID,
-              "multinomial logistic regression, L2; grid after harnesses.md",
+              "multinomial logistic regression, L2",
               logistic.FEW_SHOT, several=True),
         Probe("svm", "pooled", svm.SVMProbe, svm.GRID, "LIBSVM, linear kernel, pairs of labels", svm.FEW_SHOT),
         Probe("svm-rbf", "pooled", partial(svm.SVMProbe, kernel="rbf"), svm.RBF_GRID,

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from l3embed.errors import UsageError
 
+BLOCK_ROWS = 4096
 LOWEST = float(np.log(np.finfo(np.float32).tiny))  # -87.3: the score of a label that the training part does not have
 
 
@@ -56,11 +57,23 @@ class Probabilistic(Pooled):
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of each column, 1 where constant, as scikit-learn's StandardScaler."""
+    """Mean and population standard deviation of each column, 1 where it is constant, as scikit-learn's StandardScaler.
+
+    A block of rows at a time: all at once would take the memory of x again.
+    """
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(np.asarray(x, np.float64))
+    scaler = StandardScaler()
+    for at in range(0, len(x), BLOCK_ROWS):
+        scaler.partial_fit(np.asarray(x[at : at + BLOCK_ROWS], np.float64))
     return scaler.mean_, scaler.scale_
+
+
+def standardised(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(x - mean) / deviation, float64, in one new array."""
+    x = np.asarray(x, np.float64) - mean
+    x /= deviation
+    return x
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from .common import Probabilistic, log_softmax, moments
+from .common import Probabilistic, log_softmax, moments, standardised
 
 GRID = tuple({"C": 10.0**exponent} for exponent in range(-4, 2))
 FEW_SHOT = {"C": 1.0}  # scikit-learn's own: nothing can be chosen from a clip or two of each label
@@ -29,18 +29,19 @@ class LinearProbe(Probabilistic):
 
     def _fit(self, x, codes, n):
         self.mean_, self.deviation_ = moments(x)
-        ((self.coef_, self.intercept_, self.n_iter_),) = self._along([{}], (x - self.mean_) / self.deviation_, codes)
+        ((self.coef_, self.intercept_, self.n_iter_),) = self._along(
+            [{}], standardised(x, self.mean_, self.deviation_), codes
+        )
 
     def _scores(self, x):
-        return _log_probabilities((x - self.mean_) / self.deviation_, self.coef_, self.intercept_)
+        return _log_probabilities(standardised(x, self.mean_, self.deviation_), self.coef_, self.intercept_)
 
     def path(self, grid, x, codes, tests) -> list[list[np.ndarray]]:
         """For each point of the grid, the scores of each array in `tests`; labels in the order of np.unique(codes)."""
-        x = np.asarray(x, np.float64)
-        mean, deviation = moments(x)
-        tests = [(test - mean) / deviation for test in tests]
-        fitted = self._along(grid, (x - mean) / deviation, codes)
-        return [[_log_probabilities(test, coef, intercept) for test in tests] for coef, intercept, _ in fitted]
+        about = moments(x)
+        fitted = self._along(grid, standardised(x, *about), codes)
+        return [[_log_probabilities(standardised(test, *about), coef, intercept) for test in tests]
+                for coef, intercept, _ in fitted]  # fmt: skip
 
     def _along(self, grid, x, codes):
         """Yields (labels or 1, D) coefficients, (labels or 1,) intercepts and steps at each point of the grid."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common import Pooled, moments
+from .common import Pooled, moments, standardised
 
 GRID = tuple({"k": k} for k in (1, 5, 10, 20))
 FEW_SHOT = {"k": 1}
 TIE = 1e-3  # less than half a vote of 20
-CHUNK = 1024  # clips compared with all training clips at a time
+CHUNK_BYTES = 2**22  # of a table of likeness: some clips beside all training clips
 
 
 class NeighboursProbe(Pooled):
@@ -33,9 +33,9 @@ class NeighboursProbe(Pooled):
         return next(_votes([self.k], *_nearest(x, self.vectors_, self.k, self.metric), self.votes_))
 
     def _prepared(self, x, mean, deviation):
-        x = (np.asarray(x, np.float64) - mean) / deviation
+        x = standardised(x, mean, deviation)
         if self.metric == "cosine":
-            return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+            x /= np.maximum(np.sqrt(np.einsum("ij,ij->i", x, x))[:, None], 1e-12)
         return x
 
     def path(self, grid, x, targets, tests) -> list[list[np.ndarray]]:
@@ -52,13 +52,14 @@ def _nearest(x, vectors, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """(clips, k) likeness, falling, and the training clips that have it; equal ones in their order."""
     k = min(k, len(vectors))
     likeness, rows = np.empty((len(x), k)), np.empty((len(x), k), int)
-    for at in range(0, len(x), CHUNK):
-        part = x[at : at + CHUNK] @ vectors.T
+    lengths, chunk = np.einsum("ij,ij->i", vectors, vectors), max(8, CHUNK_BYTES // (8 * len(vectors)))
+    for at in range(0, len(x), chunk):
+        part = x[at : at + chunk] @ vectors.T
         if metric == "l2":
-            part -= 0.5 * (vectors**2).sum(axis=1)  # -d^2 / 2 up to what is the same for all
+            part -= 0.5 * lengths  # -d^2 / 2 up to what is the same for all
         part = np.round(part, 10)  # equal vectors stay equal, whatever the order of the sums
         order = np.argsort(-part, axis=1, kind="stable")[:, :k]
-        likeness[at : at + CHUNK], rows[at : at + CHUNK] = np.take_along_axis(part, order, axis=1), order
+        likeness[at : at + chunk], rows[at : at + chunk] = np.take_along_axis(part, order, axis=1), order
     return likeness, rows
 
 

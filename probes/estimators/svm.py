@@ -10,7 +10,7 @@ import numpy as np
 
 from l3embed.errors import UsageError
 
-from .common import Pooled, moments
+from .common import Pooled, moments, standardised
 
 GRID = tuple({"C": 10.0**exponent} for exponent in range(-4, 3))
 FEW_SHOT = {"C": 1.0}  # scikit-learn's own
@@ -38,7 +38,7 @@ class SVMProbe(Pooled):
         return _of_pairs(self.machine_.decision_function(self._scaled(x)))
 
     def _scaled(self, x):
-        return (x - self.mean_) / self.deviation_
+        return standardised(x, self.mean_, self.deviation_)
 
     def _check(self):
         if self.kernel not in ("linear", "rbf"):
@@ -54,8 +54,8 @@ class SVMProbe(Pooled):
         x, tests = np.asarray(x, np.float64), [np.asarray(test, np.float64) for test in tests]
         if 8 * len(x) * (len(x) + sum(map(len, tests))) > KERNEL_BYTES:
             return [[point.fit(x, codes)._scores(test) for test in tests] for point in points]
-        mean, deviation = moments(x)
-        x, tests = (x - mean) / deviation, [(test - mean) / deviation for test in tests]
+        about = moments(x)
+        x, tests = standardised(x, *about), [standardised(test, *about) for test in tests]
         products = [some @ x.T for some in (x, *tests)]
         norms = [(some**2).sum(axis=1) for some in (x, *tests)]
         out, made = [], {}
