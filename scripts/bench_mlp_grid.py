@@ -49,10 +49,8 @@ def _run(arguments) -> None:
     tasks = nested.plan(data, 0)[: arguments.folds]
     parts = [protocols._part(nested, probe, source, data, task, [0, i]) for i, task in enumerate(tasks)]
     codes, classes = protocols._targets(data), len(data.classes)
-    print(
-        f"{data.name}, {model.name}: {len(source)} vectors of {source.dim}, "
-        f"{len(parts)} folds x {len(probe._grid())} points"
-    )
+    points = len(probe._grid())
+    print(f"{data.name}, {model.name}: {len(source)} vectors of {source.dim}, {len(parts)} folds x {points} points")
     tests = [task.test for task in tasks]
     started = time.perf_counter()
     with selection.one_thread():
