@@ -86,7 +86,7 @@ def test_a_cut_that_ffmpeg_survives_is_noted(media, name):
 
 def test_a_cut_that_takes_the_index(media):
     data = media["sound.m4a"].read_bytes()
-    assert refusal(data[: len(data) // 2]).startswith("is truncated: its index")
+    assert refusal(data[: len(data) // 2]).startswith("is truncated (its index")
 
 
 def test_no_ffmpeg(media, monkeypatch):
