@@ -272,6 +272,8 @@ def _problem(response: http.client.HTTPResponse) -> dict:
         return {"reason": str(told["reason"]), "detail": str(told["detail"])}
     except (ValueError, KeyError, TypeError):
         return {"reason": "", "detail": f"the service answered {response.status} {response.reason}"}
+    finally:
+        response.close()
 
 
 def _error(problem: dict, where: str) -> Exception:

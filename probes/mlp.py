@@ -43,5 +43,8 @@ def nested(
     found = probe.together(source, np.eye(len(classes))[codes], parts, tests)
     for name, test, (scores, choice) in zip(names, tests, found, strict=True):
         predicted[test] = scores.argmax(axis=1)
-        chosen[str(name)] = (choice["rate"], choice["decay"])
+        chosen[str(name)] = (
+            choice.get("rate", probe.rates[0]),
+            choice.get("decay", probe.decays[0]),
+        )
     return classes[predicted], chosen

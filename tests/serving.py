@@ -74,8 +74,8 @@ def ask(url, method, path, body=None, headers=None):
     try:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have heard enough
             connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
+        with connection.getresponse() as response:
+            return response.status, response.headers, response.read()
     finally:
         connection.close()
 

@@ -318,12 +318,16 @@ def test_a_type_that_is_not_there_is_not_chosen(header):
 def test_request_ids_are_kept_where_they_are_sane(server, caplog):
     import logging
 
+    def said():
+        return [json.loads(record.message) for record in caplog.records if record.name == "l3embed.service"]
+
     with caplog.at_level(logging.INFO, "l3embed.service"):
         assert embed(server.url, sound(1), **{"X-Request-ID": "mine-1.2_3"})[1]["X-Request-ID"] == "mine-1.2_3"
         for other in ("x" * 65, "a b", "a;b", ""):
             made = embed(server.url, b"x", **{"X-Request-ID": other})[1]["X-Request-ID"]
             assert len(made) == 16 and made != other
-    lines = [json.loads(record.message) for record in caplog.records if record.name == "l3embed.service"]
+        eventually(lambda: made in [line["id"] for line in said()])  # it is written after the answer
+    lines = said()
     first = next(line for line in lines if line["id"] == "mine-1.2_3")
     assert first["status"] == 200 and first["route"] == "/v1/embed" and first["seconds"] == 1 and first["bytes"] > 0
     assert next(line for line in lines if line["id"] == made)["reason"] == "bad_audio"

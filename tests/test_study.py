@@ -104,8 +104,8 @@ def test_the_whole_study(config, tmp_path, capsys, monkeypatch):
 
 def _probe_by_mlp(config, out, monkeypatch):
     """The same runs, asked by the paper's probe: nothing is trained anew, every system and clip has an answer."""
-    how = mlp.How(hidden=(8, 4), rates=(1e-2,), decays=(1e-5,), epochs=3)
-    monkeypatch.setattr(mlp, "nested", partial(mlp.nested, how=how))
+    probe = mlp.MLPProbe(hidden=(8, 4), rates=(1e-2,), decays=(1e-5,), epochs=3)
+    monkeypatch.setattr(mlp, "nested", partial(mlp.nested, probe=probe))
     config.write_text(BASE.replace("[study]", '[study]\nprobe = "mlp"'))
     linear_report = json.loads((out / "report.json").read_text())
     assert _command(config, "-o", out, "-q") == 0
