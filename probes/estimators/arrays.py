@@ -18,9 +18,12 @@ ENGINES = ("jax", "tensorflow")
 
 
 class NumPy:
-    def __init__(self):
-        self.maximum, self.minimum, self.exp, self.log, self.sqrt = np.maximum, np.minimum, np.exp, np.log, np.sqrt
-        self.where, self.einsum, self.reshape = np.where, np.einsum, np.reshape
+    """NumPy, or a module that spells arrays as it does."""
+
+    def __init__(self, module=np):
+        self.maximum, self.minimum, self.where = module.maximum, module.minimum, module.where
+        self.exp, self.log, self.sqrt = module.exp, module.log, module.sqrt
+        self.einsum, self.reshape = module.einsum, module.reshape
 
     @staticmethod
     def total(x, axis):
@@ -31,7 +34,7 @@ class NumPy:
         return x.max(axis=axis, keepdims=True)
 
 
-class Jax:
+class Jax(NumPy):
     """On a processor groups of networks are trained one after another inside one program, to keep them in its cache;
     on a GPU all together. A group that has stopped is skipped."""
 
@@ -39,28 +42,11 @@ class Jax:
 
     def __init__(self):
         import jax
-        import jax.numpy as jnp
 
         # joblib's processes start by a fork that becomes another program at once, which harms nobody's threads
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-        self.jax, self.maximum, self.minimum, self.exp, self.log, self.sqrt = (
-            jax,
-            jnp.maximum,
-            jnp.minimum,
-            jnp.exp,
-            jnp.log,
-            jnp.sqrt,
-        )
-        self.where, self.einsum, self.reshape = jnp.where, jnp.einsum, jnp.reshape
-        self.on_gpu = jax.default_backend() != "cpu"
-
-    @staticmethod
-    def total(x, axis):
-        return x.sum(axis=axis)
-
-    @staticmethod
-    def largest(x, axis):
-        return x.max(axis=axis, keepdims=True)
+        super().__init__(jax.numpy)
+        self.jax, self.on_gpu = jax, jax.default_backend() != "cpu"
 
     @staticmethod
     def gather(x, rows):
