@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from l3embed.spec import digest
 from l3embed.store.files import naming, write_whole
 from l3embed.store.manifest import need_pyarrow
+from l3embed.weights import sha256
 
 from .datasets import DataSet
 
@@ -57,15 +57,14 @@ def _look(path: str) -> Content:
     import soundfile
 
     try:
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        hashed = sha256(path)
     except OSError:
         return Content("")
     try:
         header = soundfile.info(path)
-        return Content(sha256, header.frames / header.samplerate, float(header.samplerate))
+        return Content(hashed, header.frames / header.samplerate, float(header.samplerate))
     except (soundfile.LibsndfileError, RuntimeError):
-        return Content(sha256)
+        return Content(hashed)
 
 
 def _read(path: Path) -> dict[str, tuple[tuple[int, int], Content]]:

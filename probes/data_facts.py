@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from l3embed import decode
 from l3embed.errors import AudioError, reason
+from l3embed.weights import sha256
 
 from .datasets import Clip, DataSet
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,9 @@ def _each(work: Callable, paths: Iterable, jobs: int) -> Iterator:
 
 def _hash(path) -> Fact:
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        return Fact(sha256(path))
     except OSError as error:
         return Fact(problem=reason(error))
-    return Fact(digest.hexdigest())
 
 
 def _header(path) -> Fact:
