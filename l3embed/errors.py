@@ -4,6 +4,10 @@ One root, few children. Each message is one sentence: which input, what was foun
 The command line turns any of them into that sentence on standard error and a non-zero exit code.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class L3EmbedError(Exception):
     """Root of all errors that l3embed raises on purpose."""
@@ -61,3 +65,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, L3EmbedError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def hint(word: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """What may have been meant by a word that is not known: the nearest one, or else all that are."""
+    import difflib
+
+    near = difflib.get_close_matches(word, [*known, *aliases], 1)
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"

@@ -5,14 +5,13 @@ Those of `NUMBERS` decide what comes out, and are compared when a run goes on; t
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from l3embed.errors import UsageError
+from l3embed import weights
+from l3embed.errors import UsageError, hint
 from l3embed.pooling import check
 
 from . import models
@@ -70,12 +69,7 @@ ALIASES = {"protocol": "protocols", "probe": "probes", "model": "models"}  # wha
 def read(path: str | Path) -> Settings:
     """A TOML file. Raises UsageError with the key that is wrong."""
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: is not valid TOML: {error}") from error
+    table = weights.read_toml(path, UsageError)
     found = parse(table, str(path))
     beside = path.parent
     data = tuple(_beside(item, beside) for item in found.data)
@@ -98,9 +92,7 @@ def parse(table: dict, where: str, whole: bool = True) -> Settings:
     for key, value in table.items():
         name = ALIASES.get(key, key)
         if name not in known:
-            near = difflib.get_close_matches(key, [*known, *ALIASES], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise UsageError(f"{where}: unknown key {key!r}: {hint}")
+            raise UsageError(f"{where}: unknown key {key!r}: {hint(key, known, ALIASES)}")
         values[name] = _value(getattr(default, name), value, name, f"{where}: {key}")
     return checked(Settings(**values), where) if whole else Settings(**values)
 

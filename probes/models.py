@@ -12,14 +12,13 @@ In a TOML file it may be a table: ``{name = "half", model = "l3-small-1", hop = 
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from l3embed import embed, weights, zoo
 from l3embed.embed import EmbeddingModel
-from l3embed.errors import UsageError
+from l3embed.errors import UsageError, hint
 from l3embed.spec import Model, openl3_model
 from l3embed.weights import own
 from l3embed.weights.published import is_published
@@ -94,9 +93,7 @@ def _from_table(table: dict, defaults: dict) -> Named:
     known = {f.name: f for f in fields(Named) if f.name not in ("kind", "seed")}
     for key, value in table.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise UsageError(f"models: unknown key {key!r}: {hint}")
+            raise UsageError(f"models: unknown key {key!r}: {hint(key, known)}")
         if key == "hop":
             right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
         else:

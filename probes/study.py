@@ -15,7 +15,6 @@ import difflib
 import json
 import os
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -113,12 +112,7 @@ class Run:
 def read(path: str | Path, out: str | Path) -> Study:
     """A TOML file, whose paths are relative to its folder. Raises UsageError with the key that is wrong."""
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: is not valid TOML: {error}") from error
+    table = weights.read_toml(path, UsageError)
     known = ("study", "variants", "domains", "sets", "train")
     for key in table:
         if key not in known:

@@ -6,14 +6,12 @@ Defaults are those of Cramer et al. 2019 (section 3.1) and of the jobs that trai
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
-from ..errors import TrainingError
+from ..errors import TrainingError, hint
 from ..spec import (
     L3_REPRESENTATIONS,
     SMALL_IMAGE_SIZE,
@@ -25,6 +23,7 @@ from ..spec import (
     l3_network,
     small_front_end,
 )
+from ..weights import read_toml
 
 OBJECTIVES = ("binary", "contrastive")  # of networks/heads.py, which waits for Keras
 
@@ -140,13 +139,7 @@ class TrainConfig:
 def read(path: str | Path) -> TrainConfig:
     """Read a TOML file. Paths in it are relative to its folder. Raises TrainingError with the key that is wrong."""
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror}): give the path of a TOML file") from error
-    except ValueError as error:
-        raise TrainingError(f"{path}: is not valid TOML: {error}") from error
-    config = parse(TrainConfig, table, str(path))
+    config = parse(TrainConfig, read_toml(path, TrainingError), str(path))
     _check(config, path)
     return _beside(path.parent, config)
 
@@ -173,9 +166,7 @@ def parse(kind, table: dict, where: str):
     values = {}
     for key, value in table.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise TrainingError(f"{where}: unknown key {key!r}: {hint}")
+            raise TrainingError(f"{where}: unknown key {key!r}: {hint(key, known)}")
         default = getattr(kind(), key)
         values[key] = _value(default, value, f"{where}: {key}", 0 if known[key].type == "tuple[int, ...]" else "")
     return kind(**values)

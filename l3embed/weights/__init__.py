@@ -7,7 +7,7 @@ and `tflite`; `release` arrays to network, graph and card; `resolve` what the us
 
 from .arrays import read_arrays, write_arrays
 from .cache import cache_folder
-from .cards import DEFAULT, Card, available, card, enter, shipped_folder, toml
+from .cards import DEFAULT, Card, available, card, enter, read_toml, shipped_folder, toml
 from .catalogue import fetch_files, lines, show
 from .checkpoint import read_state_dict
 from .files import check, sha256
@@ -17,5 +17,6 @@ from .resolve import arrays_of, find, with_file
 __all__ = [
     "DEFAULT", "Card", "add_graph", "add_graphs", "arrays_of", "available", "build", "cache_folder", "card", "check",
     "convert", "enter", "fetch_files", "find", "lines", "load_network", "outline", "read_arrays", "read_state_dict",
-    "release", "save", "set_arrays", "sha256", "shipped_folder", "show", "toml", "with_file", "write_arrays",
+    "read_toml", "release", "save", "set_arrays", "sha256", "shipped_folder", "show", "toml", "with_file",
+    "write_arrays",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from ..errors import UsageError, WeightsError
+from ..errors import L3EmbedError, UsageError, WeightsError
 from ..spec import Model, Network, cutting_of, front_end_of
 from .files import check, sha256
 
@@ -104,6 +104,16 @@ def enter(card: Card, files: dict[str, Path], **tables: dict) -> Card:
     table = {**card.table, **tables, "files": {**card.table["files"], **entries}}
     write(card.path, table)
     return replace(card, table=table)
+
+
+def read_toml(path: Path, kind: type[L3EmbedError]) -> dict:
+    """The table in a TOML file that a user wrote. Raises `kind` where there is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise kind(f"{path}: cannot be read ({error.strerror}): give the path of a TOML file") from error
+    except ValueError as error:
+        raise kind(f"{path}: is not valid TOML: {error}") from error
 
 
 def toml(table: dict, prefix: str = "") -> str:
