@@ -10,7 +10,7 @@ from made_weights import write_keras, write_t7, write_torch
 
 pytest.importorskip("keras")
 
-from l3embed import networks, weights, zoo
+from l3embed import engine, networks, weights, zoo
 from l3embed.errors import WeightsError
 from l3embed.weights import resolve, tensors
 from l3embed.windows import Framing, chunks
@@ -211,6 +211,15 @@ def test_short_sounds_are_repeated():
     how = dict(whole=True, least=cutting.least_samples, repeats=cutting.repeats)
     ((signal, _, _),) = chunks([short], Framing(cutting.most_samples, cutting.frame_samples, **how))
     np.testing.assert_array_equal(signal, np.resize(short, 220_500))
+
+
+def test_a_whole_recording_is_a_batch_of_its_own_and_windows_are_not():
+    def batch(output, samples):
+        card = weights.Card(None, zoo.find(f"soundnet-{output}").model, {})
+        return engine.PlaceholderEngine(card, precision="f32", batch=16).shape((samples, 1, 1))[0]
+
+    assert [batch(output, 441_000) for output in ("scenes", "conv7", "conv7-mean")] == [1, 1, 1]
+    assert [batch("scenes", 500_000), batch("conv7-mean", 22_050)] == [1, 16]
 
 
 # --- files that do not fit

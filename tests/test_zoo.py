@@ -14,6 +14,7 @@ from l3embed.engine import PlaceholderEngine
 from l3embed.errors import L3EmbedWarning, UsageError, WeightsError
 from l3embed.frontend import mel_filterbank, spectrograms
 from l3embed.spec import Cutting, FrontEnd, Waveform, front_end_of, openl3_model, plain
+from l3embed.weights.release import records
 
 RATE = 16_000
 REFERENCES = {"edgel3": "edgel3_sea_ust_audio_emb_64.h5.gz", "yamnet": "yamnet.tflite"}
@@ -35,7 +36,7 @@ def test_what_was_fingerprinted_before_these_models_came_stays_valid():
     assert openl3_model("openl3-mel128-env-512", "openl3-0.4-kapre").fingerprint() == "2a6f6d4f70dcf063"
 
 
-def test_every_entry_is_whole_and_has_a_fingerprint_of_its_own():
+def test_every_entry_is_whole_has_a_fingerprint_of_its_own_and_survives_its_card(tmp_path):
     entries = [zoo.find(name) for name in zoo.names()]
     assert len(entries) == len({entry.name for entry in entries}) and zoo.find("no such model") is None
     assert {"vggish", "vggish-pca", "yamnet", "yamnet-scores", "edgel3-sea-64", "edgel3-ft-95.45"} <= set(zoo.names())
@@ -45,7 +46,9 @@ def test_every_entry_is_whole_and_has_a_fingerprint_of_its_own():
         assert entry.licence and entry.description and entry.files and entry.model.auto == "f32"
         for file in entry.files:
             assert not file.hash or (file.url and file.hash.partition(":")[0] in ("sha256", "md5", "git"))
-        assert front_end_of(plain(entry.model.front_end)) == entry.model.front_end
+        table = {**records(entry.model), "name": entry.name, "dim": entry.model.dim, "sha256": "0"}
+        (tmp_path / "card.toml").write_text(weights.toml(table))
+        assert weights.card(tmp_path / "card.toml").model == replace(entry.model, weights_sha256="0")
 
 
 @pytest.mark.parametrize(("name", "parameters", "trainable"), [

@@ -53,14 +53,24 @@ class Engine(abc.ABC):
         return 1 + (row[1] - model.front_end.shape[1]) // STEP_COLUMNS if model.step_samples else 1
 
     def shape(self, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
-        """Of a batch of such rows. A row of an odd length, a whole recording, is a batch of its own."""
-        if self.is_odd(row):
+        """Of a batch of such rows. A whole recording is a batch of its own."""
+        if self.is_alone(row):
             return (1, *row)
         return (max(1, self.batch // self.windows(row)), *row)
 
-    def is_odd(self, row: tuple[int, int, int]) -> bool:
-        """Whether a window of this shape has another length than the model says: few others may be like it."""
-        return self.card.model.step_samples is None and tuple(row) != self.card.model.front_end.shape
+    def is_alone(self, row: tuple[int, int, int]) -> bool:
+        """Whether a row of this shape is a whole recording: few others are like it, and it fills an engine by itself.
+
+        It is where it has another length than the model's window, or where the model's window is as long as the
+        shortest recording that it takes whole.
+        """
+        model = self.card.model
+        if model.step_samples is not None:
+            return False
+        cutting = model.cutting
+        if cutting.hop_s is None and cutting.least_samples == model.front_end.window_samples:
+            return True
+        return tuple(row) != model.front_end.shape
 
     @abc.abstractmethod
     def start(self, spectrograms: np.ndarray):

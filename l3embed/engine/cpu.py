@@ -44,8 +44,8 @@ class OpenVinoEngine(Engine):
         return precision if precision != "auto" else "bf16" if can else "f32"
 
     def _compile(self, shape: tuple[int, ...]):
-        """The graph for batches of a shape; for rows of odd lengths one that takes them all."""
-        if self.is_odd(shape[1:]):
+        """The graph for batches of a shape; for whole recordings one that takes them all."""
+        if self.is_alone(shape[1:]):
             own = self.card.model.front_end.shape
             shape = (1, *(-1 if a != b else a for a, b in zip(shape[1:], own, strict=True)))
         with self._lock:

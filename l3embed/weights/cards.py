@@ -83,6 +83,7 @@ def read(path: Path) -> Card:
             table["dim"],
             table.get("sha256") or table["files"]["weights"]["sha256"],
             cutting_of(table.get("cutting", {})),
+            table.get("auto", Model.auto),
         )
     except OSError as error:
         raise WeightsError(f"{path}: the model card cannot be read ({error.strerror})") from error

@@ -97,11 +97,13 @@ def save(model: Model, arrays: list, folder: Path, about: dict, dtype: str = "fl
 
 
 def records(model: Model) -> dict:
-    """The tables of a card that a model's records are read from again."""
+    """What a card says of a model's records, which are read from it again."""
     tables = {"front_end": {k: v for k, v in plain(model.front_end).items() if v is not None},
               "network": plain(model.network)}  # fmt: skip
     if model.cutting != Cutting():
         tables["cutting"] = {**asdict(model.cutting), "hop_s": model.cutting.hop_s or 0}
+    if model.auto != Model.auto:
+        tables["auto"] = model.auto
     return tables
 
 
