@@ -14,8 +14,9 @@ import numpy as np
 from l3embed.spec import digest
 from l3embed.store.layout import _version as version
 
-from . import contents, models
+from . import models
 from .config import NUMBERS, Settings, combinations
+from .data_facts import Fact
 from .datasets import DataSet
 from .features import ArrayFeatures, Features
 from .models import System
@@ -29,7 +30,7 @@ class Loaded:
     """A data set with what is known about its files, and each model's vectors of it."""
 
     data: DataSet
-    contents: list[contents.Content]
+    contents: list[Fact]
     features: dict[str, Features | ArrayFeatures] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # model -> why it gave nothing at all
     excluded: dict[int, str] = field(default_factory=dict)  # row -> why, under the rule "exclude"
@@ -68,7 +69,7 @@ def describe(settings: Settings, loaded: dict[str, Loaded], systems: dict[str, S
 
 
 def _about_data(each: Loaded) -> dict:
-    data, seconds = each.data, [_seconds(c, f) for c, f in zip(each.data.clips, each.contents, strict=True)]
+    data, seconds = each.data, [fact.seconds for fact in each.contents]
     return {
         "root": str(data.root), "rule": data.rule, "metric": data.metric, "licence": data.licence,
         "source": data.source, "notes": list(data.notes), "published": data.published, "classes": data.classes,
@@ -78,17 +79,10 @@ def _about_data(each: Loaded) -> dict:
     }  # fmt: skip
 
 
-def _seconds(clip, found: contents.Content) -> float | None:
-    if clip.start_s is None and clip.end_s is None:
-        return found.seconds
-    end_s = clip.end_s if clip.end_s is not None else found.seconds
-    return None if end_s is None else end_s - (clip.start_s or 0.0)
-
-
 def clip_rows(each: Loaded) -> list[dict]:
     return [
         {"clip": c.id, "path": str(c.path), "label": c.label, "labels": list(c.labels or (c.label,)), "group": c.group,
-         "fold": c.fold, "split": c.split, "seconds": _seconds(c, f), "rate_hz": f.rate_hz, "sha256": f.sha256,
+         "fold": c.fold, "split": c.split, "seconds": f.seconds, "rate_hz": f.rate_hz, "sha256": f.sha256,
          "start_s": c.start_s, "end_s": c.end_s, "excluded": each.excluded.get(i, "")}
         for i, (c, f) in enumerate(zip(each.data.clips, each.contents, strict=True))
     ]  # fmt: skip

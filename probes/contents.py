@@ -1,48 +1,35 @@
-"""What the files of a data set are: hash, length and rate, remembered so that nothing is read twice."""
+"""What the files of a data set are (hash, length and rate: `data_facts`), remembered so that nothing is read twice."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from l3embed.spec import digest
 from l3embed.store.files import naming, write_whole
 from l3embed.store.manifest import need_pyarrow
-from l3embed.weights import sha256
 
+from .data_facts import Fact, of_clip, of_files
 from .datasets import DataSet
 
 
-@dataclass(frozen=True)
-class Content:
-    """Of a file; sha256 is "" where it cannot be read, seconds and rate None where its header does not say."""
+def contents(data: DataSet, folder: Path, jobs: int = 1, tick: Callable[[], None] | None = None) -> list[Fact]:
+    """Of each clip, in order: the hash of its file, and seconds and rate as the header says.
 
-    sha256: str
-    seconds: float | None = None
-    rate_hz: float | None = None
-
-
-def contents(data: DataSet, folder: Path, jobs: int = 1, tick: Callable[[], None] | None = None) -> list[Content]:
-    """Of each clip's file, in order. Kept in `folder` with sizes and dates: what has not changed is not read again."""
-    from joblib import Parallel, delayed
-
+    Kept in `folder` with sizes and dates: what has not changed is not read again.
+    """
     paths = [os.path.abspath(clip.path) for clip in data.clips]
     cache = folder / "contents" / f"{digest({'root': os.path.abspath(data.root)})}.parquet"
     known = _read(cache)
     stamps = {path: _stamp(path) for path in dict.fromkeys(paths)}
     new = [path for path, stamp in stamps.items() if stamp is None or known.get(path, (None,))[0] != stamp]
     found = {path: content for path, (_, content) in known.items()}
-    pool = Parallel(jobs, prefer="threads", return_as="generator")
-    for path, content in zip(new, pool(delayed(_look)(path) for path in new), strict=True):
-        found[path] = content
-        if tick:
-            tick()
+    found |= of_files(new, jobs, tick, "hash+header")
     if new:
         _write(cache, {path: (stamps[path], found[path]) for path in stamps if stamps[path] and found[path].sha256})
-    return [found[path] for path in paths]
+    return [of_clip(clip, found[path]) for clip, path in zip(data.clips, paths, strict=True)]
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
@@ -53,27 +40,11 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _look(path: str) -> Content:
-    import soundfile
-
-    try:
-        hashed = sha256(path)
-    except OSError:
-        return Content("")
-    try:
-        header = soundfile.info(path)
-        return Content(hashed, header.frames / header.samplerate, float(header.samplerate))
-    except (soundfile.LibsndfileError, RuntimeError):
-        return Content(hashed)
-
-
-def _read(path: Path) -> dict[str, tuple[tuple[int, int], Content]]:
+def _read(path: Path) -> dict[str, tuple[tuple[int, int], Fact]]:
     pa = need_pyarrow()
     try:
         rows = pa.parquet.read_table(path).to_pylist()
-        return {
-            r["path"]: ((r["bytes"], r["mtime_ns"]), Content(r["sha256"], r["seconds"], r["rate_hz"])) for r in rows
-        }
+        return {r["path"]: ((r["bytes"], r["mtime_ns"]), Fact(r["sha256"], r["seconds"], r["rate_hz"])) for r in rows}
     except (OSError, ValueError, KeyError, pa.ArrowException):  # not there, or damaged: it is made again
         return {}
 

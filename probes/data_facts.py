@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from l3embed import decode
 from l3embed.errors import AudioError, reason
@@ -27,27 +27,29 @@ class Fact:
 def facts(data: DataSet, jobs: int = 1, tick: Callable[[], None] | None = None, depth: str = "all") -> dict[str, Fact]:
     """Of each clip, by id, in the set's order. Every file is read once, however many clips lie in it.
 
-    `depth`: "all", "hash" (nothing is decoded), or "header" (no hash, and the seconds that headers promise). `tick` is
-    called after each file.
+    `depth`: "all", "hash" (nothing is decoded), "header" (no hash, and the seconds that headers promise), or
+    "hash+header". `tick` is called after each file.
     """
-    paths = list(dict.fromkeys(clip.path for clip in data.clips))
-    found = {}
-    for path, fact in zip(paths, _each(_OF_FILE[depth], paths, jobs), strict=True):
+    found = of_files(dict.fromkeys(clip.path for clip in data.clips), jobs, tick, depth)
+    return {clip.id: of_clip(clip, found[clip.path]) for clip in data.clips}
+
+
+def of_files(paths: Iterable, jobs: int, tick: Callable[[], None] | None, depth: str) -> dict[object, Fact]:
+    """As `facts`, of whole files, by path."""
+    from joblib import Parallel, delayed
+
+    paths, found = list(paths), {}
+    pool = Parallel(jobs, prefer="threads", return_as="generator")
+    for path, fact in zip(paths, pool(delayed(_OF_FILE[depth])(path) for path in paths), strict=True):
         found[path] = fact
         if tick:
             tick()
-    return {clip.id: _of_clip(clip, found[clip.path]) for clip in data.clips}
+    return found
 
 
 def hashes(data: DataSet, jobs: int = 1) -> dict[str, str]:
     """SHA-256 of each clip's file, by id; "" where it cannot be read."""
     return {name: fact.sha256 for name, fact in facts(data, jobs, depth="hash").items()}
-
-
-def _each(work: Callable, paths: Iterable, jobs: int) -> Iterator:
-    from joblib import Parallel, delayed
-
-    return Parallel(jobs, prefer="threads", return_as="generator")(delayed(work)(path) for path in paths)
 
 
 def _hash(path) -> Fact:
@@ -78,15 +80,23 @@ def _all(path) -> Fact:
         return Fact(hashed.sha256, problem=reason(error))
 
 
-_OF_FILE = {"all": _all, "hash": _hash, "header": _header}
+def _hash_and_header(path) -> Fact:
+    hashed = _hash(path)
+    return hashed if hashed.problem else replace(_header(path), sha256=hashed.sha256)
 
 
-def _of_clip(clip: Clip, fact: Fact) -> Fact:
-    if fact.seconds is None or (clip.start_s is None and clip.end_s is None):
-        return fact
+_OF_FILE = {"all": _all, "hash": _hash, "header": _header, "hash+header": _hash_and_header}
+
+
+def of_clip(clip: Clip, fact: Fact) -> Fact:
+    """A file's fact, of the stretch of it that a clip is."""
     start_s, end_s = clip.start_s or 0.0, fact.seconds if clip.end_s is None else clip.end_s
+    if (clip.start_s is None and clip.end_s is None) or end_s is None:
+        return fact
+    if fact.seconds is None:  # what its header does not tell
+        return replace(fact, seconds=end_s - start_s)
     held = max(0.0, min(end_s, fact.seconds) - start_s)
     problem = ""
     if end_s > fact.seconds + 0.1:  # headers and resamplers round
         problem = f"the clip ends at {end_s:g} s, its file at {fact.seconds:.2f} s"
-    return Fact(fact.sha256, held, fact.rate_hz, fact.channels, fact.peak, problem)
+    return replace(fact, seconds=held, problem=problem)
