@@ -7,8 +7,7 @@
 The targets are the teachers' embeddings of the same window; the loss is one minus the cosine between the root of each
 (embeddings after ReLU have few large values) and a linear map of the student's embedding, which is thrown away
 afterwards. With `centred` the mean root, which most of every embedding is, is taken off first. With `same_clip` above 0
-the embedding must also tell which two windows of a batch are of one clip (InfoNCE, van den Oord et al. 2018); with
-`modulations` above 0 it must give how the cepstrum of the window moves, too, which tells sounds of speech apart. No
+the embedding must also tell which two windows of a batch are of one clip (InfoNCE, van den Oord et al. 2018). No
 label is used. Both steps go on where they were interrupted.
 
 `ask` judges embeddings as they are, by what no label is needed for: the cosine of the best linear map (ridge, fitted
@@ -26,7 +25,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from scipy.fft import dct
 
 import l3embed
 from l3embed import decode, networks, weights
@@ -43,7 +41,6 @@ STARTS = [int(k * HOP_S * RATE_HZ) for k in range(int((CLIP_S - 1) / HOP_S) + 1)
 HELD_OUT = 20  # every so many-th shard
 USED = 16  # files of a clip that are written down
 PROJECTED, TEMPERATURE = 128, 0.1  # of windows that are told apart by clip
-CEPSTRA, RATES = 20, 12  # of the modulation spectrum: coefficients, and rates at which they change (1 Hz apart)
 ASKED = 12_000  # windows that a linear map is fitted on
 BEGINNING_S = 30.0  # of a recording that is used, so that music does not crowd out what is short
 
@@ -182,8 +179,6 @@ def _prepare_shard(config: dict, number: int) -> None:
 class Batches:
     """Windows and targets of some shards, held in memory; a batch depends on nothing but (seed, its number)."""
 
-    spread = None  # of the modulation spectrum, where that is asked for
-
     def __init__(self, config: dict, numbers: list[int]):
         shards = [np.load(_shard(config, k)) for k in numbers]
         durations = json.loads((Path(config["shards"]) / "durations.json").read_text())
@@ -197,9 +192,6 @@ class Batches:
         if not config.get("centred"):
             self.centres = {name: np.zeros_like(x) for name, x in self.centres.items()}
         self.seed, self.size, self.in_twos = config["seed"], config["batch"], config.get("same_clip", 0) > 0
-        if config.get("modulations", 0) > 0:
-            known = modulations(self.every([0, len(STARTS) - 1])[0])
-            self.centres["modulations"], self.spread = known.mean(0), known.std(0) + 1e-6
 
     def __len__(self) -> int:
         """Clips."""
@@ -225,25 +217,11 @@ class Batches:
         columns = [STARTS[s] // FRONT_END.hop_samples for s in start]
         x = [self.spectrograms[c][:, a : a + FRONT_END.n_frames] for c, a in zip(clip, columns, strict=True)]
         x = np.stack(x).astype(np.float32) + gain[:, None, None].astype(np.float32)
-        x = np.maximum(x, 10 * np.log10(FRONT_END.amin))[..., None]
+        floor = 10 * np.log10(FRONT_END.amin)
         y = {name: target[clip, start].astype(np.float32) - self.centres[name] for name, target in self.targets.items()}
         if self.in_twos:
             y["clip"] = np.zeros((len(clip), 1), np.float32)  # the loss knows which rows belong together
-        if self.spread is not None:
-            y["modulations"] = (modulations(x) - self.centres["modulations"]) / self.spread
-        return x, y
-
-
-def modulations(x: np.ndarray) -> np.ndarray:
-    """Spectrograms (n, F, T, 1) -> (n, CEPSTRA x RATES): how fast each cepstral coefficient changes, whenever it does.
-
-    The root of the magnitude of a Fourier transform over time: of a network that pools over time no phase can be asked.
-    The mean level, coefficient 0 at rate 0, does not count.
-    """
-    cepstra = dct(x[..., 0], axis=1, norm="ortho")[:, :CEPSTRA]
-    cepstra[:, 0] -= cepstra[:, 0].mean(-1, keepdims=True)
-    window = np.hanning(cepstra.shape[-1]).astype(np.float32)
-    return np.sqrt(np.abs(np.fft.rfft(cepstra * window, axis=-1))[..., :RATES]).reshape(len(x), -1).astype(np.float32)
+        return np.maximum(x, floor)[..., None], y
 
 
 def same_clip_loss(_, projected):
@@ -294,7 +272,7 @@ def _parts(config: dict) -> tuple[Batches, Batches]:
     numbers = [k for k in range(config["n_shards"]) if _shard(config, k).exists()]
     held_out = numbers[::HELD_OUT]
     parts = Batches(config, sorted({*numbers} - {*held_out})), Batches(config, held_out)
-    parts[1].centres, parts[1].spread = parts[0].centres, parts[0].spread
+    parts[1].centres = parts[0].centres
     return parts
 
 
@@ -308,9 +286,6 @@ def _taught(config: dict, student, batches: Batches):
     shares = {name: of["share"] for name, of in config["teachers"].items()}
     if batches.in_twos:
         sizes["clip"], losses["clip"], shares["clip"] = PROJECTED, same_clip_loss, config["same_clip"]
-    if batches.spread is not None:
-        sizes["modulations"], shares["modulations"] = len(batches.spread), config["modulations"]
-        losses["modulations"] = keras.losses.CosineSimilarity()
     outputs = {name: keras.layers.Dense(size, dtype="float32", name=name)(x) for name, size in sizes.items()}
     model = keras.Model(student.input, outputs)
     steps = config["steps"] * config["epochs"]
