@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .estimators.common import LOWEST, scores_of, spread
+from .estimators.common import LOWEST, float64, scores_of, spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +82,13 @@ def solve(
 def path(estimator, grid, x, targets, n_labels: int, fit: np.ndarray, tests) -> list[list[np.ndarray]]:
     """For each point of the grid and each array of rows in `tests`, (rows, n_labels) scores of a fit on rows `fit`."""
     with one_thread():
-        vectors, tests = np.asarray(x[fit], np.float64), [np.asarray(x[rows], np.float64) for rows in tests]
+        vectors, *tests = (float64(x, rows) for rows in (fit, *tests))  # a `path` may overwrite them
         if targets.ndim == 1:
             return _of_codes(estimator, grid, vectors, targets[fit], n_labels, tests)
         if getattr(estimator, "takes_several", False):
             return estimator.path(grid, vectors, targets[fit], tests)
-        columns = [_of_codes(estimator, grid, vectors, column, 2, tests) for column in targets[fit].T.astype(int)]
+        columns = [_of_codes(estimator, grid, vectors.copy(), column, 2, [test.copy() for test in tests])
+                   for column in targets[fit].T.astype(int)]  # fmt: skip
         return [[np.stack([column[i][j][:, 1] for column in columns], axis=1) for j in range(len(tests))]
                 for i in range(len(grid))]  # fmt: skip
 

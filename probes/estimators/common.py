@@ -69,11 +69,20 @@ def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scaler.mean_, scaler.scale_
 
 
-def standardised(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(x - mean) / deviation, float64, in one new array."""
-    x = np.asarray(x, np.float64) - mean
+def standardised(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray, overwrite: bool = False) -> np.ndarray:
+    """(x - mean) / deviation, float64, in one new array, or in x itself where it may be overwritten."""
+    x = np.asarray(x, np.float64)
+    x = np.subtract(x, mean, out=x if overwrite else None)
     x /= deviation
     return x
+
+
+def float64(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of x (which may lie on the disk) as float64, without a copy of them in float32."""
+    out = np.empty((len(rows), *x.shape[1:]))
+    for at in range(0, len(rows), BLOCK_ROWS):
+        out[at : at + BLOCK_ROWS] = x[rows[at : at + BLOCK_ROWS]]
+    return out
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:

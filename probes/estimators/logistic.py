@@ -37,11 +37,14 @@ class LinearProbe(Probabilistic):
         return _log_probabilities(standardised(x, self.mean_, self.deviation_), self.coef_, self.intercept_)
 
     def path(self, grid, x, codes, tests) -> list[list[np.ndarray]]:
-        """For each point of the grid, the scores of each array in `tests`; labels in the order of np.unique(codes)."""
+        """For each point of the grid, the scores of each array in `tests`; labels in the order of np.unique(codes).
+
+        x and tests are overwritten: beside them the memory for another copy is not needed.
+        """
         about = moments(x)
-        fitted = self._along(grid, standardised(x, *about), codes)
-        return [[_log_probabilities(standardised(test, *about), coef, intercept) for test in tests]
-                for coef, intercept, _ in fitted]  # fmt: skip
+        x, *tests = (standardised(each, *about, overwrite=True) for each in (x, *tests))
+        return [[_log_probabilities(test, coef, intercept) for test in tests]
+                for coef, intercept, _ in self._along(grid, x, codes)]  # fmt: skip
 
     def _along(self, grid, x, codes):
         """Yields (labels or 1, D) coefficients, (labels or 1,) intercepts and steps at each point of the grid."""

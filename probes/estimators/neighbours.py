@@ -32,18 +32,23 @@ class NeighboursProbe(Pooled):
         x = self._prepared(x, self.mean_, self.deviation_)
         return next(_votes([self.k], *_nearest(x, self.vectors_, self.k, self.metric), self.votes_))
 
-    def _prepared(self, x, mean, deviation):
-        x = standardised(x, mean, deviation)
+    def _prepared(self, x, mean, deviation, overwrite=False):
+        x = standardised(x, mean, deviation, overwrite)
         if self.metric == "cosine":
             x /= np.maximum(np.sqrt(np.einsum("ij,ij->i", x, x))[:, None], 1e-12)
         return x
 
     def path(self, grid, x, targets, tests) -> list[list[np.ndarray]]:
-        """As of the other families; one comparison serves all k. Targets may be a matrix, for several labels a clip."""
+        """As of the other families; one comparison serves all k. Targets may be a matrix, for several labels a clip.
+
+        x and tests are overwritten.
+        """
         about = moments(x) if self.standardise else (0.0, 1.0)
         votes = targets.astype(float) if targets.ndim == 2 else (targets[:, None] == np.unique(targets)).astype(float)
-        vectors, ks = self._prepared(x, *about), [point.get("k", self.k) for point in grid]
-        found = [_nearest(self._prepared(test, *about), vectors, max(ks), self.metric) for test in tests]
+        vectors, ks = self._prepared(x, *about, overwrite=True), [point.get("k", self.k) for point in grid]
+        found = [
+            _nearest(self._prepared(test, *about, overwrite=True), vectors, max(ks), self.metric) for test in tests
+        ]
         each = [list(_votes(ks, *nearest, votes)) for nearest in found]
         return [[scores[i] for scores in each] for i in range(len(ks))]
 
