@@ -33,8 +33,8 @@ class Features:
     """One model's vectors of one data set, in a store.
 
     Pickled it is a few names: a process elsewhere that sees the store's folder opens it again. `memory` (bytes) bounds
-    what is held at a time: pooled vectors above it are memory-mapped, windows always are, and pages that were read are
-    let go of (`windows`).
+    what is held at a time: pooled vectors above a quarter of it are memory-mapped (a probe makes float64 of those it
+    learns from), windows always are, and pages that were read are let go of (`windows`).
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Features:
             yield int(row), vectors
 
     def pooled(self, pooling: str = "mean+max") -> np.ndarray:
-        """(n, D x number of statistics) float32, NaN where the model failed; np.memmap above the memory limit.
+        """(n, D x number of statistics) float32, NaN where the model failed; np.memmap where `memory` says.
 
         Computed once and kept beside the vectors, where every job finds it.
         """
@@ -94,7 +94,7 @@ class Features:
         if not path.exists():
             self._pool(path, pooling)
         n_bytes = len(self) * self.dim * len(pooling.split("+")) * 4
-        return np.load(path, mmap_mode="r" if n_bytes > self.memory else None, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if 4 * n_bytes > self.memory else None, allow_pickle=False)
 
     def _digest(self, pooling: str) -> str:
         """Of the bytes of the vectors, so that what was pooled before a recording changed is not taken for it."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .estimators.common import LOWEST, float64, scores_of, spread
+from .estimators.common import LOWEST, Rows, blocks, scores_of, spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +82,14 @@ def solve(
 def path(estimator, grid, x, targets, n_labels: int, fit: np.ndarray, tests) -> list[list[np.ndarray]]:
     """For each point of the grid and each array of rows in `tests`, (rows, n_labels) scores of a fit on rows `fit`."""
     with one_thread():
-        vectors, *tests = (float64(x, rows) for rows in (fit, *tests))  # a `path` may overwrite them
+        vectors, tests = np.asarray(Rows(x, fit)), [Rows(x, rows) for rows in tests]  # a `path` may overwrite vectors
         if targets.ndim == 1:
             return _of_codes(estimator, grid, vectors, targets[fit], n_labels, tests)
         if getattr(estimator, "takes_several", False):
             return estimator.path(grid, vectors, targets[fit], tests)
-        columns = [_of_codes(estimator, grid, vectors.copy(), column, 2, [test.copy() for test in tests])
-                   for column in targets[fit].T.astype(int)]  # fmt: skip
+        columns = [
+            _of_codes(estimator, grid, vectors.copy(), column, 2, tests) for column in targets[fit].T.astype(int)
+        ]
         return [[np.stack([column[i][j][:, 1] for column in columns], axis=1) for j in range(len(tests))]
                 for i in range(len(grid))]  # fmt: skip
 
@@ -103,7 +104,9 @@ def _of_codes(estimator, grid, vectors, codes, n_labels: int, tests) -> list[lis
         found = estimator.path(grid, vectors, codes, tests)
     else:
         fitted = [clone(estimator).set_params(**point).fit(vectors, codes) for point in grid]
-        found = [[scores_of(one, test) for test in tests] for one in fitted]
+        found = [
+            [np.concatenate([scores_of(one, block) for _, block in blocks(test)]) for test in tests] for one in fitted
+        ]
     return [[spread(scores, labels, n_labels) for scores in each] for each in found]
 
 

@@ -6,6 +6,8 @@ clip may have several labels, a (clips, labels) matrix of 0 and 1; scores are (c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -13,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from l3embed.errors import UsageError
 
-BLOCK_ROWS = 4096
+BLOCK_BYTES = 2**23  # of vectors that are standardised or judged at a time
 LOWEST = float(np.log(np.finfo(np.float32).tiny))  # -87.3: the score of a label that the training part does not have
 
 
@@ -56,16 +58,39 @@ class Probabilistic(Pooled):
         return np.exp(self.predict_log_proba(X))
 
 
-def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of each column, 1 where it is constant, as scikit-learn's StandardScaler.
+class Rows:
+    """Some rows of x, which may lie on the disk: float64, made when they are asked for, a slice at a time or all."""
 
-    A block of rows at a time: all at once would take the memory of x again.
-    """
+    def __init__(self, x: np.ndarray, rows: np.ndarray):
+        self.x, self.rows, self.shape = x, rows, (len(rows), *x.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: slice) -> np.ndarray:
+        return self.x[self.rows[which]].astype(np.float64)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        out = np.empty(self.shape, dtype or np.float64)
+        for at, block in blocks(self):
+            out[at : at + len(block)] = block
+        return out
+
+
+def blocks(x: np.ndarray | Rows) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first row, some rows): what is made of all at once takes the memory of x again, and again."""
+    n = max(256, BLOCK_BYTES // (8 * x.shape[1]))
+    for at in range(0, max(1, len(x)), n):
+        yield at, x[at : at + n]
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation of columns, 1 where one is constant, as scikit-learn's StandardScaler."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    for at in range(0, len(x), BLOCK_ROWS):
-        scaler.partial_fit(np.asarray(x[at : at + BLOCK_ROWS], np.float64))
+    for _, block in blocks(x):
+        scaler.partial_fit(np.asarray(block, np.float64))
     return scaler.mean_, scaler.scale_
 
 
@@ -75,14 +100,6 @@ def standardised(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray, overwri
     x = np.subtract(x, mean, out=x if overwrite else None)
     x /= deviation
     return x
-
-
-def float64(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows of x (which may lie on the disk) as float64, without a copy of them in float32."""
-    out = np.empty((len(rows), *x.shape[1:]))
-    for at in range(0, len(rows), BLOCK_ROWS):
-        out[at : at + BLOCK_ROWS] = x[rows[at : at + BLOCK_ROWS]]
-    return out
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from .common import Probabilistic, log_softmax, moments, standardised
+from .common import Probabilistic, blocks, log_softmax, moments, standardised
 
 GRID = tuple({"C": 10.0**exponent} for exponent in range(-4, 2))
 FEW_SHOT = {"C": 1.0}  # scikit-learn's own: nothing can be chosen from a clip or two of each label
@@ -39,12 +39,17 @@ class LinearProbe(Probabilistic):
     def path(self, grid, x, codes, tests) -> list[list[np.ndarray]]:
         """For each point of the grid, the scores of each array in `tests`; labels in the order of np.unique(codes).
 
-        x and tests are overwritten: beside them the memory for another copy is not needed.
+        x is overwritten, and tests are looked at some rows at a time: no other copy of them is needed.
         """
         about = moments(x)
-        x, *tests = (standardised(each, *about, overwrite=True) for each in (x, *tests))
-        return [[_log_probabilities(test, coef, intercept) for test in tests]
-                for coef, intercept, _ in self._along(grid, x, codes)]  # fmt: skip
+        fitted = list(self._along(grid, standardised(x, *about, overwrite=True), codes))
+        found = [[[] for _ in tests] for _ in fitted]
+        for i, test in enumerate(tests):
+            for _, block in blocks(test):
+                block = standardised(block, *about)
+                for each, (coef, intercept, _) in zip(found, fitted, strict=True):
+                    each[i].append(_log_probabilities(block, coef, intercept))
+        return [[np.concatenate(parts) for parts in each] for each in found]
 
     def _along(self, grid, x, codes):
         """Yields (labels or 1, D) coefficients, (labels or 1,) intercepts and steps at each point of the grid."""

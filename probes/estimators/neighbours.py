@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common import Pooled, moments, standardised
+from .common import Pooled, blocks, moments, standardised
 
 GRID = tuple({"k": k} for k in (1, 5, 10, 20))
 FEW_SHOT = {"k": 1}
@@ -41,14 +41,17 @@ class NeighboursProbe(Pooled):
     def path(self, grid, x, targets, tests) -> list[list[np.ndarray]]:
         """As of the other families; one comparison serves all k. Targets may be a matrix, for several labels a clip.
 
-        x and tests are overwritten.
+        x is overwritten, and tests are looked at some rows at a time.
         """
         about = moments(x) if self.standardise else (0.0, 1.0)
         votes = targets.astype(float) if targets.ndim == 2 else (targets[:, None] == np.unique(targets)).astype(float)
         vectors, ks = self._prepared(x, *about, overwrite=True), [point.get("k", self.k) for point in grid]
         found = [
-            _nearest(self._prepared(test, *about, overwrite=True), vectors, max(ks), self.metric) for test in tests
-        ]
+            [np.concatenate(parts) for parts in zip(*(
+                _nearest(self._prepared(block, *about), vectors, max(ks), self.metric) for _, block in blocks(test)
+            ), strict=True)]
+            for test in tests
+        ]  # fmt: skip
         each = [list(_votes(ks, *nearest, votes)) for nearest in found]
         return [[scores[i] for scores in each] for i in range(len(ks))]
 

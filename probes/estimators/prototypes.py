@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common import Pooled, moments
+from .common import Pooled, blocks, moments, standardised
 
 GRID = ({},)
 
@@ -20,11 +20,13 @@ class PrototypeProbe(Pooled):
 
     def _fit(self, x, codes, n):
         self.mean_, self.deviation_ = moments(x) if self.standardise else (0.0, 1.0)
-        x = (x - self.mean_) / self.deviation_
-        self.prototypes_ = np.stack([x[codes == code].mean(axis=0) for code in range(n)])
+        sums = np.zeros((n, x.shape[1]))
+        for at, block in blocks(x):
+            sums += np.eye(n)[codes[at : at + len(block)]].T @ standardised(block, self.mean_, self.deviation_)
+        self.prototypes_ = sums / np.bincount(codes, minlength=n)[:, None]
 
     def _scores(self, x):
-        x = (x - self.mean_) / self.deviation_
+        x = standardised(x, self.mean_, self.deviation_)
         if self.metric == "l2":
             return -((x**2).sum(axis=1)[:, None] - 2 * x @ self.prototypes_.T + (self.prototypes_**2).sum(axis=1))
         lengths = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(self.prototypes_, axis=1)
