@@ -61,32 +61,6 @@ def test_batches_leave_out_files_and_hold_clips_in_twos(teaching, shards):
     np.testing.assert_allclose(batches.every([0, 6])[1]["a"].mean(axis=0), 0, atol=1e-2)
 
 
-def test_modulations_know_how_fast_and_not_how_loud_or_when(teaching):
-    of, t = teaching["modulations"], np.arange(78) / 80
-    tilt = np.cos(np.pi * (np.arange(64) + 0.5) / 64)  # the first cepstral coefficient alone
-
-    def moving(rate_hz, phase=0.0, level=0.0):
-        return (level - 10 + 8 * tilt[:, None] * np.sin(2 * np.pi * rate_hz * t + phase)).astype(np.float32)[..., None]
-
-    x = of(np.stack([moving(5), moving(5, phase=1.5), moving(5, level=6), moving(9)])).reshape(4, 20, 12)
-    assert [tuple(np.unravel_index(a.argmax(), a.shape)) for a in x] == [(1, 5), (1, 5), (1, 5), (1, 9)]
-    np.testing.assert_allclose(x[1, 1, 5], x[0, 1, 5], rtol=0.05)
-    np.testing.assert_allclose(x[2], x[0], atol=0.02)
-
-
-def test_modulations_are_standardised_as_those_of_the_training_shards(teaching, shards):
-    rng, folder = np.random.default_rng(0), Path(shards["shards"])
-    for path in folder.glob("*.npz"):
-        arrays = dict(np.load(path))
-        arrays["spectrogram"] = rng.normal(-10, 5, arrays["spectrogram"].shape).astype(np.float16)
-        np.savez(path, **arrays)
-    batches = teaching["Batches"](shards | {"modulations": 0.5}, [0, 1])
-    found = batches.every([0, 6])[1]["modulations"]
-    assert found.shape == (16, 240)
-    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(found.std(0), 1, atol=1e-4)
-
-
 def test_a_cut_coded_noisy_copy_is_found_and_a_likeness_is_not(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tqdm")
     rate, rng = 16_000, np.random.default_rng(0)
