@@ -292,8 +292,12 @@ def _taught(config: dict, student, batches: Batches):
     rate = keras.optimizers.schedules.CosineDecay(
         1e-5, steps, 1e-3, warmup_target=config["learning_rate"], warmup_steps=200
     )
-    # XLA convolves slower than oneDNN on a processor: 239 against 288 windows/s with TensorFlow on 2 cores with AMX
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), losses, loss_weights=shares, jit_compile=False)
+    # XLA convolves slower than oneDNN on a processor: 239 against 288 windows/s with TensorFlow on 2 cores with AMX.
+    # JAX without it would run every operation by itself.
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=1e-4), losses, loss_weights=shares,
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+    )  # fmt: skip
     return model
 
 

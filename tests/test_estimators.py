@@ -64,7 +64,7 @@ def test_a_grid_at_once_is_its_points_alone(name, dims, labels):
     test, codes = _blobs(30, dims, labels, seed=1, noise=2.0)[0], np.unique(y, return_inverse=True)[1]
     probe = PROBES[name].make()
     tests = [test[:10], test[10:]]
-    found = probe.path(PROBES[name].grid, x.copy(), codes, [some.copy() for some in tests])
+    found = probe.path(PROBES[name].grid, x.copy(), codes, tests)
     assert len(found) == len(PROBES[name].grid)
     for point, each in zip(PROBES[name].grid, found, strict=True):
         alone = clone(probe).set_params(**point).fit(x, codes)
