@@ -64,13 +64,9 @@ class Engine(abc.ABC):
         It is where it has another length than the model's window, or where the model's window is as long as the
         shortest recording that it takes whole.
         """
-        model = self.card.model
-        if model.step_samples is not None:
-            return False
-        cutting = model.cutting
-        if cutting.hop_s is None and cutting.least_samples == model.front_end.window_samples:
-            return True
-        return tuple(row) != model.front_end.shape
+        model, cutting = self.card.model, self.card.model.cutting
+        as_long_as_the_shortest = cutting.hop_s is None and cutting.least_samples == model.front_end.window_samples
+        return model.step_samples is None and (as_long_as_the_shortest or tuple(row) != model.front_end.shape)
 
     @abc.abstractmethod
     def start(self, spectrograms: np.ndarray):
