@@ -21,7 +21,7 @@ from .datasets import DataSet
 from .features import ArrayFeatures, Features
 from .models import System
 
-CODE = 1  # raised when equal settings give other predictions than before: then no job that was done is reused
+CODE = 2  # raised when equal settings give other predictions than before: then no job that was done is reused
 LIBRARIES = ("l3embed", "numpy", "scipy", "scikit-learn", "joblib", "pyarrow", "openvino", "keras", "tensorflow", "jax")
 
 
