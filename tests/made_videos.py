@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from l3embed.avc import pairs
+from l3embed.avc import clips, pairs
 from l3embed.avc.config import DataConfig, FitConfig, ModelConfig, PairConfig, TrainConfig
 from l3embed.decode import ffmpeg_binary
 
 RATE = 32_000
+FORM = clips.Format(RATE, 2.5, 10.0, 73)  # of the configurations made here: frames of 73 for pictures of 64
 PLAIN = PairConfig(gain=(1, 1), flip=False, saturation=(1, 1), brightness=0)
 
 

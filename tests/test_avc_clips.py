@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from made_videos import RATE, ffmpeg, heard, make_video, seen
+from made_videos import FORM, RATE, ffmpeg, heard, make_video, seen
 
 from l3embed import decode
 from l3embed.avc import clips
@@ -24,15 +24,15 @@ def test_frames_are_of_the_second_that_is_heard(changing):
         for start in rng.integers(0, 2 * RATE, 20):
             parts = clip.sound[start : start + RATE].reshape(100, -1)
             tones = {heard(x) for x in parts if np.abs(x).max() > 0.4}
-            assert seen(clip.image(start / RATE, 73, rng)) in tones
+            assert seen(clip.image(start / RATE, FORM, rng)) in tones
 
 
 def test_every_frame_of_the_second_has_its_chance(changing):
     clip = clips.from_video(changing, np.random.default_rng(0), RATE, 6.0, 10, 73)
     marked = replace(clip, frames=np.arange(60, dtype=np.uint8)[:, None, None, None])
-    drawn = [int(marked.image(2.0, 73, np.random.default_rng(i)).item()) for i in range(200)]
+    drawn = [int(marked.image(2.0, FORM, np.random.default_rng(i)).item()) for i in range(200)]
     assert set(drawn) == set(range(20, 30))
-    assert {int(marked.image(5.9, 73, np.random.default_rng(i)).item()) for i in range(9)} == {59}
+    assert {int(marked.image(5.9, FORM, np.random.default_rng(i)).item()) for i in range(9)} == {59}
 
 
 def test_a_track_that_begins_late_stays_where_it_was(changing, tmp_path):

@@ -89,6 +89,17 @@ def test_every_run_is_asked_the_same_and_the_seed_decides(sounds):
     assert not np.array_equal(d.networks.asked[0][0], a.networks.asked[0][0])
 
 
+def test_each_run_sees_the_kind_of_picture_it_was_trained_on(sounds):
+    kinds = ("full", "spectrogram", "curves")
+    runs = [_run(_oracle, kind) for kind in kinds]
+    runs = [replace(r, config=replace(r.config, data=DataConfig(picture=r.name))) for r in runs]
+    evaluate.evaluate(runs, [sounds], moments=1)
+    (sound, full), (same, spectrogram), (_, curves) = (r.networks.asked[0] for r in runs)
+    np.testing.assert_array_equal(sound, same)
+    np.testing.assert_array_equal(spectrogram + curves, full)
+    assert spectrogram.any() and curves.any()
+
+
 def test_only_held_out_files_are_asked_about(sounds, tmp_path):
     part = evaluate.Domain("part", replace(sounds.data, held_out=0.5))
     held_out, train = (

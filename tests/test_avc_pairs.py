@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import soundfile
-from made_videos import PLAIN, RATE, batches, equal_batches, heard, make_config, make_video, seen
+from made_videos import FORM, PLAIN, RATE, batches, equal_batches, heard, make_config, make_video, seen
 
 pytest.importorskip("pescador")
 
@@ -81,7 +81,7 @@ def test_the_published_bug_shows_the_last_frame(changing, tmp_path):
 def test_the_published_bug_takes_samples_for_seconds(changing):
     """The few sounds that begin within the first samples get the second of that number."""
     clip = clips.from_video(changing, np.random.default_rng(0), RATE, 6.0, 10, 73)
-    assert [seen(clip.image(float(sample), 73, np.random.default_rng(0))) for sample in (0, 1, 2, 5, 6, 99_999)] == [
+    assert [seen(clip.image(float(sample), FORM, np.random.default_rng(0))) for sample in (0, 1, 2, 5, 6, 99_999)] == [
         3, 0, 4, 2, 2, 2,
     ]  # fmt: skip
 

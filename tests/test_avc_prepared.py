@@ -13,17 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import environment, tree
-from made_videos import PLAIN, RATE, batches, heard, make_config, make_video, seen
+from made_videos import FORM, PLAIN, RATE, batches, heard, make_config, make_video, seen
 
 pytest.importorskip("pescador")
 
 from l3embed import cli
 from l3embed.avc import clips, index, prepare, prepared, sources, survey
 from l3embed.errors import AudioError, TrainingError
-
-FORM = clips.Format(
-    RATE, 2.5, 10.0, 73
-)  # of the configurations that made_videos makes: frames of 73 for pictures of 64
 
 
 def _config(source, folder, **data):

@@ -71,6 +71,13 @@ def test_a_picture_is_a_square_of_bytes(size):
     assert all(image[..., channel].max() > 100 for channel in range(3))
 
 
+def test_the_two_parts_make_the_whole_picture():
+    sound = _tone(440) + _tone(3000, level=0.2)
+    full, spectrogram, curves = (picture.draw(sound, 64, what) for what in ("full", "spectrogram", "curves"))
+    assert not spectrogram[..., 1:].any() and not curves[..., 0].any()
+    np.testing.assert_array_equal(spectrogram + curves, full)
+
+
 def test_silence_is_black():
     assert not picture.draw(np.zeros(picture.RATE_HZ, np.float32), 64).any()
 

@@ -37,6 +37,7 @@ class Format:
     clip_s: float
     frames_hz: float
     size: int  # shorter side of the frames
+    picture: str = "full"  # what is drawn of sound that has no frames (picture.py)
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Clip:
     frames: Sequence[np.ndarray] | None = None  # k of (height, width, 3) uint8; None: pictures are drawn from the sound
     frames_hz: float = 0.0
 
-    def image(self, start_s: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    def image(self, start_s: float, form: Format, rng: np.random.Generator) -> np.ndarray:
         """A frame of the second that begins at `start_s`, drawn at random from those of the video.
 
         Beyond the end it is the last frame, as in marl/l3embedding.
         """
         if self.frames is None:
-            return picture.draw(self._second(start_s), size)
+            return picture.draw(self._second(start_s), form.size, form.picture)
         # frame k is what the screen shows at k / frames_hz
         end = min(math.ceil((start_s + 1) * self.frames_hz), len(self.frames))
         first = min(math.ceil(start_s * self.frames_hz), len(self.frames) - 1)

@@ -26,6 +26,7 @@ from ..spec import (
 from ..weights import read_toml
 
 OBJECTIVES = ("binary", "contrastive")  # of networks/heads.py, which waits for Keras
+PICTURES = ("full", "spectrogram", "curves")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ModelConfig:
     width: int = 24  # small family: filters of the first audio block
     image_width: int = 16  # small family: the same for pictures
     bands: int = 2  # small family: bands of frequency that the embedding keeps
+    n_mels: int = 64  # small family: of its log-mel front end
     # First weights, instead of random ones: a run, one of its model folders or checkpoints, a shipped or published
     # model, or a weight file of OpenL3's layout. What is from l3embed's own runs brings both networks and the head.
     init: str = ""
@@ -53,6 +55,7 @@ class DataConfig:
     clips_per_file: int = 0  # of prepared clips: at most, drawn at random; 0: all that the file holds
     recordings: tuple[str, ...] = ()  # folders of sound; their pictures are drawn from the sound
     scenes: float = 0.0  # share of clips that are synthesised or mixed (scenes.py); their pictures are drawn too
+    picture: str = "full"  # what is drawn of sound without video (picture.py): or "spectrogram" or "curves" alone
     held_out: float = 0.1  # share of files in `videos` and `recordings` kept for validation (the paper: 10 %)
     clip_s: float = 10.0  # seconds of a clip held in memory at a time (AudioSet clips last 10 s)
     frames_hz: float = 10.0  # frames kept per second of video
@@ -116,7 +119,7 @@ class TrainConfig:
     def front_end(self) -> FrontEnd:
         if self.model.family == "l3":  # as the published weights were trained
             return l3_front_end(self.model.representation, "kapre-0.1.4")
-        return small_front_end()
+        return replace(small_front_end(), n_mels=self.model.n_mels)
 
     @property
     def audio(self) -> Network:
@@ -196,7 +199,9 @@ def _check(config: TrainConfig, path: Path) -> None:
     choices = {
         "model.family": ("l3", "l3-small"),
         "model.representation": tuple(L3_REPRESENTATIONS),
-        "model.bands": (1, 2, 4, 8),  # what divides the 8 rows of the small family's last map
+        "model.n_mels": (32, 64, 128),
+        "model.bands": (1, 2, 4, 8),
+        "data.picture": PICTURES,
         "data.frames": ("jpeg", "array"),
         "pairs.negatives": ("other", "label", "video"),
         "fit.objective": OBJECTIVES,
@@ -218,6 +223,9 @@ def _check(config: TrainConfig, path: Path) -> None:
         if not 0 <= low <= high < math.inf:
             raise TrainingError(f"{path}: {key} must be two numbers, 0 <= low <= high. Received: {[low, high]}")
     _check_keep_at(config.fit, path)
+    if config.model.bands > config.model.n_mels // 8:
+        raise TrainingError(f"{path}: model.bands must be at most model.n_mels / 8, the rows of the last map. "
+                            f"Received: {config.model.bands}")  # fmt: skip
     if not re.fullmatch(r"\w[\w.-]*", config.model.name):
         raise TrainingError(f"{path}: model.name names files: letters, digits, '-', '_' and '.' only. "
                             f"Received: {config.model.name!r}")  # fmt: skip

@@ -110,7 +110,7 @@ def own_domains(runs: list[Run]) -> list[Domain]:
     """What the runs were trained on, each once, named after the first run that was."""
     found: dict[DataConfig, str] = {}
     for run in runs:
-        found.setdefault(run.config.data, run.name)
+        found.setdefault(replace(run.config.data, picture=DataConfig.picture), run.name)  # each run sees its own
     return [Domain(name, data) for data, name in found.items()]
 
 
@@ -129,11 +129,13 @@ def evaluate(
     _check(runs, domains, seed, moments, most, jobs)
     rows = []
     for where in domains:
-        forms = {(run.config.front_end.rate_hz, run.image_size): [] for run in runs}
+        forms: dict[tuple, list[Run]] = {}
         for run in runs:
-            forms[run.config.front_end.rate_hz, run.image_size].append(run)
-        for (rate_hz, size), alike in forms.items():
-            questions = Questions(where, split, rate_hz, size, seed, moments, most, jobs)
+            form = (run.config.front_end.rate_hz, run.image_size, run.config.data.picture)
+            forms.setdefault(form, []).append(run)
+        for (rate_hz, size, picture), alike in forms.items():
+            drawn = replace(where, data=replace(where.data, picture=picture))
+            questions = Questions(drawn, split, rate_hz, size, seed, moments, most, jobs)
             answers = {run.name: [] for run in alike}
             for sound, image, other in questions:
                 for run in alike:
@@ -169,7 +171,7 @@ class Questions:
     ):
         self.where, self.seed, self.moments, self.jobs, self.size = where, seed, moments, jobs, size
         data = where.data
-        self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(size * pairs.SHORT_SIDE))
+        self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(size * pairs.SHORT_SIDE), data.picture)
         self.split = split or ("test" if data.index else "held_out")
         sources = pairs.Sources(TrainConfig(data=data), self.split)
         files = sources.files if data.scenes < 1 else []
@@ -213,7 +215,7 @@ class Questions:
             clip = file.open(rng, self.form)
             starts_s = rng.uniform(0, max(0.0, len(clip.sound) / rate_hz - 1), self.moments)
             sounds = [_padded(clip.sound[int(s * rate_hz) :][:rate_hz], rate_hz) for s in starts_s]
-            images = [_middle(clip.image(float(s), self.form.size, rng), self.size) for s in starts_s]
+            images = [_middle(clip.image(float(s), self.form, rng), self.size) for s in starts_s]
         except AudioError as error:
             name = str(getattr(file, "path", "a scene"))
             self.left_out[name] = reason(error)

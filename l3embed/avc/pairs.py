@@ -71,7 +71,7 @@ class Draw:
         picture_s = (start if rng.random() < pairs.same_second else other) / clip.rate_hz
         if pairs.misaligned:
             picture_s = float(start)  # the number of a sample, taken for seconds
-        image = clip.image(picture_s, files.form.size, rng)
+        image = clip.image(picture_s, files.form, rng)
         image = augment.recolour(augment.crop(image, size, rng), pairs, rng)
         return {"audio": augment.gain(sound, pairs, rng), "image": image, "clip": opened.number,
                 "labels": opened.labels, "part": self.part or 0, "place": self.place.serial}  # fmt: skip
@@ -121,7 +121,7 @@ class _Files:
     def __init__(self, config: TrainConfig, sources: Sources, image_size: int, seed: list[int]):
         data, rate_hz = config.data, config.front_end.rate_hz
         self.window, self.image_size = config.front_end.window_samples, image_size
-        self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(image_size * SHORT_SIDE))
+        self.form = clips.Format(rate_hz, data.clip_s, data.frames_hz, int(image_size * SHORT_SIDE), data.picture)
         self.files = sources.files if data.scenes < 1 else []
         self.scenes = data.scenes if self.files else 1.0
         self.sources, self.seed, self.pairs = sources, seed, config.pairs

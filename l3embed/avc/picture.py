@@ -2,7 +2,7 @@
 
 Red: the spectrogram. Green: the loudness of each moment as a filled curve. Blue: the timbre, i.e. the mean spectrum as
 horizontal bars, and the spectral centroid as a line. All relative to the second's own maximum, so that the picture says
-nothing of the recording's level.
+nothing of the recording's level. "spectrogram" is the red part alone, "curves" all but it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ RATE_HZ = small_front_end().rate_hz
 _RANGE = 35.0  # units below the maximum that are drawn: 70 dB of amplitude
 
 
-def draw(sound: np.ndarray, size: int) -> np.ndarray:
-    """(RATE_HZ,) float sound -> (size, size, 3) uint8: time to the right, high frequency on top, silence black."""
+def draw(sound: np.ndarray, size: int, what: str = "full") -> np.ndarray:
+    """(RATE_HZ,) float sound -> (size, size, 3) uint8: time to the right, high frequency on top, silence black.
+
+    `what`: "full", "spectrogram" or "curves".
+    """
     peak = np.abs(sound).max()
     if not peak:
         return np.zeros((size, size, 3), np.uint8)
@@ -31,8 +34,10 @@ def draw(sound: np.ndarray, size: int) -> np.ndarray:
     weight = image**2 + 1e-6
     centroid = 1 - (weight * np.arange(len(image))[:, None]).sum(axis=0) / weight.sum(axis=0) / len(image)
     picture = np.zeros((size, size, 3))
-    picture[:, :, 0] = image[rows][:, columns]
-    picture[:, :, 1] = (height <= loudness) * 0.8
-    picture[:, :, 2] = np.arange(size) / size < timbre[:, None]
-    picture[:, :, 2] += np.abs(height - centroid[columns]) < 1.5 / size
+    if what != "curves":
+        picture[:, :, 0] = image[rows][:, columns]
+    if what != "spectrogram":
+        picture[:, :, 1] = (height <= loudness) * 0.8
+        picture[:, :, 2] = np.arange(size) / size < timbre[:, None]
+        picture[:, :, 2] += np.abs(height - centroid[columns]) < 1.5 / size
     return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
