@@ -9,8 +9,9 @@ client ask for one clip after the other. Prints: seconds of sound per second bes
 missing or not what the local model gives, 429s (asked again after Retry-After), peak memory of the service and its
 children, and which share of the processors the load itself took (it is on the same machine, so the service could do
 more). `--batching on,off` does so twice, without batches across requests the second time. `--sigterm` ends the service
-in the middle: what it had accepted must still be answered. `--kill-every S` kills a decoding process (kill -9) every
-S seconds: one request may fail for each, with 502, and no other. The exit code is 1 if anything was lost or wrong.
+in the middle: what it had accepted must still be answered (taken for accepted: what was sent half a second before).
+`--kill-every S` kills a decoding process (kill -9) every S seconds: one request may fail for each, with 502, and no
+other. The exit code is 1 if anything was lost or wrong.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from load_clips import Clip, extract, make_clips
 import l3embed
 
 GIVES_UP_S = 120  # a client waits this long for an answer
+TAKEN_S = 0.5  # after which a request that was sent is taken for accepted; before, it may still lie in the socket
 REFUSED, KILLED = "refused while stopping", "decoder killed"
 
 
@@ -87,8 +89,8 @@ class Load:
     latencies_s: list[float] = field(default_factory=list)  # of the try that was answered
     waits_s: list[float] = field(default_factory=list)  # with all tries before
     sound_s: float = 0.0
-    under_way: set = field(default_factory=set)
-    accepted: frozenset = frozenset()  # requests under way when the service was told to stop
+    under_way: dict = field(default_factory=dict)  # request -> when it was sent
+    accepted: frozenset = frozenset()  # requests that the service had accepted when it was told to stop
     stopping: bool = False
     kills: int = 0
 
@@ -105,13 +107,13 @@ class Load:
             ticket, started = object(), time.perf_counter()
             try:
                 await connection.send(clip.request)
-                self.under_way.add(ticket)
+                self.under_way[ticket] = time.perf_counter()
                 status, headers, body = await asyncio.wait_for(connection.answer(), GIVES_UP_S)
             except (OSError, EOFError, TimeoutError) as error:
                 connection.close()
                 return self.note("no answer", ticket, f"{clip.path.name}: {type(error).__name__} {error}")
             finally:
-                self.under_way.discard(ticket)
+                self.under_way.pop(ticket, None)
             if status != 429:
                 break
             self.outcomes["429"] += 1
@@ -149,7 +151,9 @@ class Load:
         killer = asyncio.create_task(self.killer(process.pid, arguments.kill_every)) if arguments.kill_every else None
         if arguments.sigterm:
             await asyncio.sleep(seconds / 2)
-            self.accepted, self.stopping = frozenset(self.under_way), True
+            taken = time.perf_counter() - TAKEN_S
+            self.accepted = frozenset(ticket for ticket, sent in self.under_way.items() if sent < taken)
+            self.stopping = True
             process.send_signal(signal.SIGTERM)
         await asyncio.gather(*tasks)
         if killer:
@@ -197,7 +201,7 @@ def report(name: str, load: Load, figures: dict, extract_rate: float, clients: i
         print(f"decoders killed: {load.kills}, requests that failed with 502 for it: {load.outcomes[KILLED]}")
     if load.stopping:
         unanswered = sum(line.startswith(("no answer", "status")) for line in load.bad)
-        print(f"under way at SIGTERM: {len(load.accepted)}, of those not answered: {unanswered}; "
+        print(f"accepted before SIGTERM: {len(load.accepted)}, of those not answered: {unanswered}; "
               f"exit code {figures['status']}, {figures['stopped_s']:.1f} s after the last answer")  # fmt: skip
     for line in load.bad[:10]:
         print(f"BAD {line}")
