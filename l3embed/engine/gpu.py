@@ -16,7 +16,8 @@ class KerasEngine(Engine):
     """The Keras network, compiled by its backend (TensorFlow or JAX). f32 and bf16; "auto" is bf16 on a GPU.
 
     Batches run in a thread of their own, so that the device computes while the next spectrograms are made. A batch that
-    the device's memory does not hold is halved until it does, once, before the first one.
+    the device's memory does not hold is halved until it does, once, before the first one. The place of a window in its
+    batch may change the last bits of its vector.
     """
 
     name = "keras"
