@@ -209,14 +209,17 @@ class Probed:
 
 def probe_all(study: Study, sets: dict[str, list[datasets.Clip]]) -> list[Probed]:
     """Every checkpoint, every network with random weights, and log-mel statistics, on every set."""
-    found = [_probe(study, None, (name, "", "", 0, 0, False), f"log-mel-{name}", clips) for name, clips in sets.items()]
+    done: dict[str, dict] = {}  # one network may be asked for twice: the best epoch is the last, variants share a twin
+    found = [
+        _probe(study, None, (name, "", "", 0, 0, False), f"log-mel-{name}", clips, done) for name, clips in sets.items()
+    ]
     for run in study.runs():
         for pairs, folder, best in _systems(run):
             model = _model(study, run, folder)
             label = f"{run.name}-{'best' if best else pairs}" if folder else f"{run.variant}-random-{run.trial}"
             for name, clips in sets.items():
                 who = (name, run.variant, run.domain if folder else "", run.trial, pairs, best)
-                found.append(_probe(study, model, who, f"{label}-{name}", clips))
+                found.append(_probe(study, model, who, f"{label}-{name}", clips, done))
     return found
 
 
@@ -236,18 +239,22 @@ def _model(study: Study, run: Run, folder: Path | None):
     return random_twin(trained, run.seed, study.folder / "cache" / "twins", study.settings.precision)
 
 
-def _probe(study: Study, model, who: tuple, label: str, clips: list[datasets.Clip]) -> Probed:
-    """Predictions are kept by clip, under a hash of all that they depend on."""
+def _probe(study: Study, model, who: tuple, label: str, clips: list[datasets.Clip], done: dict[str, dict]) -> Probed:
+    """Predictions are kept by clip, under a hash of all that they depend on; `done` holds what was made before."""
     settings, path = study.settings, study.folder / "probes" / f"{label}.json"
     how = {"of": LOG_MEL} if model is None else {"recipe": model.recipe(model.framing(settings.hop))}
     how |= {"probe": settings.probe, "pooling": settings.pooling, "grid": list(linear.C_GRID)}
     key = digest({**how, "clips": [[c.path.name, c.label, c.fold, c.group] for c in clips]})
     kept = _read(path)
-    if not kept or kept["key"] != key:
+    if key in done:
+        kept = done[key]
+        _write(path, kept)
+    elif not kept or kept["key"] != key:
         predicted, chosen = _predict(study, model, how, clips)
         names = [str(c.path.name) for c in clips]
         kept = {"key": key, "clips": names, "predicted": list(map(str, predicted)), "chosen": chosen}
         _write(path, kept)
+    done[key] = kept
     return Probed(*who, scores.table_row(kept["predicted"], clips), scores.right(kept["predicted"], clips))
 
 
