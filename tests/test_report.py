@@ -18,7 +18,7 @@ from made_runs import DRAWS, PROBES, SETS, SHOTS, SKILL, made_run
 from sklearn import metrics
 
 from l3embed.errors import DataError, UsageError
-from probes import report, results, statistics
+from probes import bayes, ranks, report, results, statistics
 from probes.report import reading
 
 VOID = {"meta", "br", "input", "img", "hr", "link", "source"}
@@ -162,6 +162,34 @@ def test_tiers_and_p_are_those_of_the_statistics(run, made):
         assert (row["verdict"] == "significant") == (float(row["adjusted"]) < 0.05)
     tiers = {row["model"]: int(row["tier"]) for row in rows_of(made.parent / "tables/ranking-nested--linear.csv")}
     assert tiers["sea-net"] == tiers["twin-of-sea"] == 1 < tiers["old-net"] < tiers["random-twin"]
+
+
+def test_chances_and_ranks_are_those_of_the_scores(made):
+    folder = made.parent
+    folds = {(r["data"], r["model"]): [] for r in rows_of(folder / "tables/folds.csv")}
+    for r in rows_of(folder / "tables/folds.csv"):
+        if (r["protocol"], r["probe"]) == ("nested", "linear"):
+            folds[r["data"], r["model"]].append(float(r["accuracy"]))
+    pairs = [r for r in rows_of(folder / "tables/pairs.csv") if (r["protocol"], r["probe"]) == ("nested", "linear")]
+    for row in pairs:
+        a, b = (folds[row["data"], row[which]] for which in "ab")
+        found = bayes.correlated_t(a, b, 1 / (len(a) - 1))
+        for key in ("worse", "alike", "better"):
+            assert float(row[key]) == pytest.approx(getattr(found, key), abs=1e-3)
+    ranking = rows_of(folder / "tables/ranking-nested--linear.csv")
+    scores = {r["model"]: [float(r[f"set:{name}"]) for name in SETS] for r in ranking}
+    wanted = dict(zip(scores, ranks.mean_ranks(list(scores.values())), strict=True))
+    assert {r["model"]: float(r["rank"]) for r in ranking} == pytest.approx(wanted, abs=1e-4)
+    for row in rows_of(folder / "tables/pairs-over-sets.csv"):
+        if (row["protocol"], row["probe"]) == ("nested", "linear"):
+            found = bayes.signed_rank(scores[row["a"]], scores[row["b"]])
+            assert float(row["better"]) == pytest.approx(found.better, abs=0.01)
+            assert sum(float(row[key]) for key in ("worse", "alike", "better")) == pytest.approx(1, abs=1e-4)
+    text = made.read_text(encoding="utf-8")
+    assert (
+        re.search(r"That all \d rank alike there: p (=|&lt;)", text)
+        and (folder / "plots/ranks--linear--nested.svg").is_file()
+    )
 
 
 def test_few_shot_tables(run, made):

@@ -90,13 +90,18 @@ class Builder:
         found, first = self.found, self.rankings[0] if self.rankings else None
         cost = costs.costs(found, first)
         return page.Page(
-            found, [(one, content.ranking(found, one), words.of_ranking(one)) for one in self.rankings],
+            found, [self._ranking(one) for one in self.rankings],
             [self._section(name) for name in found.sets], cost, self._cost_figures(cost, first),
             content.pairs_over_sets([one for one in self.rankings if len(one.sets) > 1]), _models(found),
             [(name, tables.shown(m["trained_on"], "text")) for name, m in found.models.items() if m.get("trained_on")],
             [{"summary": "", "faults": [], "source": "", **p, "name": n} for n, p in found.protocols.items()],
             _probes(found), clips.failed_jobs(found), clips.failed_clips(found), _settings(found), [],
         )  # fmt: skip
+
+    def _ranking(self, one: facts.Ranking) -> tuple:
+        drawn, where = figures.mean_ranks(one), (one.probe, one.protocol)
+        plots = [self._plot(drawn, f"ranks, {one.probe}, {one.protocol}", "ranks", *where)] if drawn else []
+        return one, content.ranking(self.found, one), words.of_ranking(one), plots
 
     def _section(self, name: str) -> page.Section:
         here = [f for f in self.families if f.data == name]
@@ -162,7 +167,7 @@ class Builder:
         return title, figures.inline(text, page.slug(name), title)
 
     def _tables(self, made: page.Page) -> None:
-        both = [table for _, table, _ in made.rankings] + [m for s in made.sections for m in s.matrices]
+        both = [table for _, table, *_ in made.rankings] + [m for s in made.sections for m in s.matrices]
         both += [content.areas(self.shots), content.curves(self.shots), made.cost] if self.shots else [made.cost]
         worst = [s.worst for s in made.sections if s.worst]
         once = [content.scores(self.families), content.pairs(self.families), made.over_sets,

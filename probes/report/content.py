@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import bayes, ranks, statistics
 from .facts import LEVEL, Family, Ranking, Score
 from .fewshot import Shots
 from .reading import Found
@@ -43,6 +44,9 @@ def ranking(found: Found, one: Ranking) -> Table:
     ]  # fmt: skip
     columns = [Column("tier", "tier", "count"), *_texts("model", "kind", "protocol", "probe"),
                Column("mean", "mean", "share"), *sets]  # fmt: skip
+    if len(one.sets) > 1:
+        columns.append(Column("rank", "mean rank", "number"))
+        rows = [{**row, "rank": float(rank)} for row, rank in zip(rows, ranks.mean_ranks(one.values), strict=True)]
     title = f"Ranking: {one.probe} probe, protocol {one.protocol}"
     caption = ("Mean over data sets of each set's own score, with 95 % bootstrap intervals over groups. Bold: not told "
                "apart from the best.")  # fmt: skip
@@ -109,11 +113,20 @@ FAMILY = [
     Column("adjusted", "p, Holm", "p"), Column("verdict", "verdict"), Column("family", "pairs in the family", "count"),
     Column("smallest", "smallest p in reach", "p", "after Holm"),
 ]  # fmt: skip
+
+
+def _chances(where: str) -> list[Column]:
+    return [
+        Column("worse", "A worse", "share", f"by more than a point, {where}"),
+        Column("alike", "alike", "share", "within a point"), Column("better", "A better", "share"),
+    ]  # fmt: skip
+
+
 PAIRS = [
     *WHERE, *_texts("a", "b"), *FAMILY, Column("mcnemar", "p, McNemar", "p", "clips as if independent"),
     Column("wilcoxon", "p, Wilcoxon", "p", "over folds"),
     Column("wilcoxon_smallest", "smallest p in reach", "p", "over folds"),
-    Column("corrected_t", "p, corrected t", "p", "over folds"),
+    Column("corrected_t", "p, corrected t", "p", "over folds"), *_chances("over folds"),
 ]  # fmt: skip
 
 
@@ -124,8 +137,6 @@ def pairs(families: list[Family]) -> Table:
 
 
 def _pairs(f: Family) -> list[dict]:
-    from .. import statistics
-
     out = []
     for i, j in zip(*np.triu_indices(len(f.rows), 1), strict=True):
         a, b = f.rows[i], f.rows[j]
@@ -141,6 +152,7 @@ def _pairs(f: Family) -> list[dict]:
             "wilcoxon": over_folds.p if over_folds else None,
             "wilcoxon_smallest": 2.0 / 2**folds if folds > 1 else None,
             "corrected_t": statistics.corrected_t(a.folds, b.folds, 1 / (folds - 1)).p if folds > 1 else None,
+            **(vars(bayes.correlated_t(a.folds, b.folds, 1 / (folds - 1))) if folds > 1 else {}),
         })  # fmt: skip
     return out
 
@@ -148,18 +160,20 @@ def _pairs(f: Family) -> list[dict]:
 def pairs_over_sets(all_rankings: list[Ranking]) -> Table:
     rows = []
     for one in all_rankings:
-        for k, (i, j) in enumerate(zip(*np.triu_indices(len(one.rows), 1), strict=True)):
+        values = one.values
+        for i, j in zip(*np.triu_indices(len(one.rows), 1), strict=True):
             adjusted, smallest = float(one.pairs.adjusted[i, j]), one.pairs.smallest_adjusted
             rows.append({
                 "protocol": one.protocol, "probe": one.probe, "a": one.rows[i].model, "b": one.rows[j].model,
                 "gap": float(one.rows[i].mean.value - one.rows[j].mean.value), "p": float(one.pairs.p[i, j]),
                 "adjusted": adjusted, "smallest": smallest, "verdict": verdict(adjusted, smallest),
-                "family": one.pairs.n, "wilcoxon": one.wilcoxon[k].p,
-                "wilcoxon_smallest": 2.0 / 2 ** len(one.sets), "sets": len(one.sets),
+                "family": one.pairs.n, "wilcoxon": statistics.wilcoxon(values[i], values[j]).p,
+                "wilcoxon_smallest": 2.0 / 2 ** len(one.sets), **vars(bayes.signed_rank(values[i], values[j])),
+                "sets": len(one.sets),
             })  # fmt: skip
     columns = [*WHERE[1:], *_texts("a", "b"), *FAMILY,
                Column("wilcoxon", "p, Wilcoxon", "p", "over data sets"),
-               Column("wilcoxon_smallest", "smallest p in reach", "p", "over data sets"),
+               Column("wilcoxon_smallest", "smallest p in reach", "p", "over data sets"), *_chances("over data sets"),
                Column("sets", "data sets", "count")]  # fmt: skip
     return Table("pairs-over-sets", "Pairs of models over data sets", columns, rows,
                  "p by groups reversed: other clips of these sets; Wilcoxon: other sets.")  # fmt: skip

@@ -218,8 +218,12 @@ class Ranking:
     sets: list[str]
     rows: list[Standing]
     pairs: statistics.Pairs
-    wilcoxon: list[statistics.Test]  # over data sets, of each pair in the order of numpy.triu_indices
     missing: dict[str, list[str]]  # model -> sets it has no result on: not ranked
+
+    @property
+    def values(self) -> np.ndarray:
+        """(models, sets) each set's own score."""
+        return np.array([[row.sets[name].score.value for name in self.sets] for row in self.rows])
 
 
 def rankings(found: Found, all_families: list[Family]) -> list[Ranking]:
@@ -244,12 +248,10 @@ def _ranking(models: list[str], each: list[Family]) -> Ranking:
     rows.sort(key=lambda row: (-round(row[0].mean.value, 12), row[0].model))
     standing, drawn = [row for row, _ in rows], [d for _, d in rows]
     if not rows:
-        return Ranking(each[0].protocol, each[0].probe, sets, [], _nothing(), [], missing)
+        return Ranking(each[0].protocol, each[0].probe, sets, [], _nothing(), missing)
     pairs = _over_sets(standing, drawn, each)
     _put_in_tiers(standing, [row.mean.value for row in standing], pairs)
-    values = [[row.sets[s].score.value for s in sets] for row in standing]
-    tests = [statistics.wilcoxon(values[i], values[j]) for i, j in zip(*np.triu_indices(len(rows), 1), strict=True)]
-    return Ranking(each[0].protocol, each[0].probe, sets, standing, pairs, tests, missing)
+    return Ranking(each[0].protocol, each[0].probe, sets, standing, pairs, missing)
 
 
 def _turned(drawn: np.ndarray, k: int) -> np.ndarray:

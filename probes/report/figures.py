@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from .. import ranks
 from ..plots import COLOURS, GREY, INK, STYLE
 from .costs import best_in_both
 from .facts import Family, Ranking
@@ -48,6 +49,27 @@ def dots(families: list[Family], look: Look):
     axes.tick_params(axis="y", length=0)
     if len(families) > 1:
         _legend(axes, figure, loc="outside lower center", ncols=3)
+    return figure
+
+
+def mean_ranks(ranking: Ranking):
+    """A point for each model, with half of Nemenyi's critical difference on both sides: who overlaps is not told apart.
+
+    None where ranks say nothing: of fewer than three models or two data sets.
+    """
+    k, n = len(ranking.rows), len(ranking.sets)
+    if k < 3 or n < 2:
+        return None
+    found, half = ranks.mean_ranks(ranking.values), ranks.critical_difference(k, n) / 2
+    order = np.argsort(found, kind="stable")
+    figure, axes = _panel((SIZE[0], 0.6 + 0.24 * k))
+    axes.hlines(range(k), found[order] - half, found[order] + half, color=COLOURS[0], lw=1.2)
+    axes.plot(found[order], range(k), "o", ms=4, color=COLOURS[0])
+    axes.set_yticks(range(k), [ranking.rows[i].model for i in order])
+    axes.set_ylim(k - 0.5, -0.5)
+    axes.set_xlabel(f"mean rank over {n} data sets ({ranking.probe}, {ranking.protocol})")
+    axes.grid(axis="x", lw=0.4, color=GREY, alpha=0.4)
+    axes.tick_params(axis="y", length=0)
     return figure
 
 

@@ -38,7 +38,7 @@ class Section:
 @dataclass
 class Page:
     found: Found
-    rankings: list[tuple[Ranking, Table, list[str]]]
+    rankings: list[tuple[Ranking, Table, list[str], list]]  # with what is said of it, and plots
     sections: list[Section]
     cost: Table
     cost_figures: list[str]

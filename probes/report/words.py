@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from .. import ranks
 from .facts import LEVEL, Family, Ranking, Score
 from .reading import Found, Set
 from .tables import p_text
@@ -40,6 +41,10 @@ def of_ranking(one: Ranking) -> list[str]:
             f"Whether it would be so on other data sets is another question: Wilcoxon's test over {n} of them reaches "
             f"p = {p_text(smallest)} at best{', too little to say anything' if smallest >= LEVEL else ''}."
         )  # fmt: skip
+    if len(one.rows) > 2 and n > 1:
+        said.append(
+            f"That all {len(one.rows)} rank alike there: p = {p_text(ranks.friedman(one.values).p)} (Friedman)."
+        )
     return said
 
 
