@@ -7,6 +7,7 @@ which only ever fails to find a difference, these can say that there is none wor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,12 +51,17 @@ def signed_rank(a, b, rope: float = ROPE, seed: int = 0) -> Chances:
     the region of practical equivalence.
     """
     z = np.concatenate([[0.0], np.round(np.asarray(a, float) - np.asarray(b, float), 10)])
-    weights = np.random.default_rng(seed).dirichlet([PRIOR, *np.ones(len(z) - 1)], DRAWS)
+    weights = _weights(len(z) - 1, seed)
     means = (z[:, None] + z) / 2
     below, above = (((weights @ _side(sign * means - rope)) * weights).sum(axis=1) for sign in (-1, 1))
     mass = np.stack([below, 1 - below - above, above], axis=1)
     won = mass >= mass.max(axis=1, keepdims=True) - 1e-12  # what is equally large shares the draw
     return Chances(*(won / won.sum(axis=1, keepdims=True)).mean(axis=0).tolist())
+
+
+@lru_cache(maxsize=1)  # the pairs of a family are compared with the same draws
+def _weights(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet([PRIOR, *np.ones(n)], DRAWS)
 
 
 def _side(x: np.ndarray) -> np.ndarray:

@@ -12,9 +12,7 @@ from .statistics import LEVEL, Test
 
 def mean_ranks(scores) -> np.ndarray:
     """(models,) mean over data sets of the rank of each model, 1 the best; ties share their ranks."""
-    from scipy import stats
-
-    return stats.rankdata(-np.round(np.asarray(scores, float), 10), axis=0).mean(axis=1)
+    return _ranks(scores).mean(axis=1)
 
 
 def friedman(scores) -> Test:
@@ -27,7 +25,7 @@ def friedman(scores) -> Test:
     k, n = np.shape(scores)
     if k < 3 or n < 2:
         return Test(1.0, n, 1.0)
-    ranks = stats.rankdata(-np.round(np.asarray(scores, float), 10), axis=0)
+    ranks = _ranks(scores)
     between = n * ((ranks.mean(axis=1) - (k + 1) / 2) ** 2).sum()
     within = ((ranks - (k + 1) / 2) ** 2).sum() - between
     if within < 1e-9:  # the same order everywhere
@@ -43,3 +41,9 @@ def critical_difference(models: int, sets: int, level: float = LEVEL) -> float:
     return float(
         stats.studentized_range.isf(level, models, np.inf) / np.sqrt(2) * np.sqrt(models * (models + 1) / (6 * sets))
     )
+
+
+def _ranks(scores) -> np.ndarray:
+    from scipy import stats
+
+    return stats.rankdata(-np.round(np.asarray(scores, float), 10), axis=0)

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("pyarrow")
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import made_run
+from made_runs import SETS, made_run
 from sklearn import metrics
 
 from probes import report, results
@@ -143,3 +143,15 @@ def test_what_asks_the_same_twice_counts_once(tmp_path):
         "1 jobs" in found.notes[0]
         and "another seed or version: counted once (accents sea-net linear)" in found.notes[0]
     )
+
+
+def test_a_set_that_is_tested_once_has_no_chances_over_folds(tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "one list", (3, 60, 30, 1, "accuracy"))
+    run = made_run(tmp_path / "run", sets=("one list",), probes=("linear",), shots=(), protocols=("nested",),
+                   failures=False)  # fmt: skip
+    page = report.write(run, sounds=False)
+    with open(page.parent / "tables/pairs.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert all(row[key] == "" for row in rows for key in ("worse", "alike", "better", "wilcoxon", "corrected_t"))
+    assert not (page.parent / "plots/ranks--linear--nested.svg").exists()

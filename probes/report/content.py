@@ -114,6 +114,8 @@ FAMILY = [
     Column("smallest", "smallest p in reach", "p", "after Holm"),
 ]  # fmt: skip
 
+NO_CHANCES = dict.fromkeys(("worse", "alike", "better"))
+
 
 def _chances(where: str) -> list[Column]:
     return [
@@ -152,7 +154,7 @@ def _pairs(f: Family) -> list[dict]:
             "wilcoxon": over_folds.p if over_folds else None,
             "wilcoxon_smallest": 2.0 / 2**folds if folds > 1 else None,
             "corrected_t": statistics.corrected_t(a.folds, b.folds, 1 / (folds - 1)).p if folds > 1 else None,
-            **(vars(bayes.correlated_t(a.folds, b.folds, 1 / (folds - 1))) if folds > 1 else {}),
+            **(vars(bayes.correlated_t(a.folds, b.folds, 1 / (folds - 1))) if folds > 1 else NO_CHANCES),
         })  # fmt: skip
     return out
 

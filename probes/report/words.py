@@ -42,9 +42,8 @@ def of_ranking(one: Ranking) -> list[str]:
             f"p = {p_text(smallest)} at best{', too little to say anything' if smallest >= LEVEL else ''}."
         )  # fmt: skip
     if len(one.rows) > 2 and n > 1:
-        said.append(
-            f"That all {len(one.rows)} rank alike there: p = {p_text(ranks.friedman(one.values).p)} (Friedman)."
-        )
+        p = p_text(ranks.friedman(one.values).p)
+        said.append(f"That all {len(one.rows)} rank alike there: p {p if p.startswith('<') else f'= {p}'} (Friedman).")
     return said
 
 
