@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 
 import keras
 
-from l3embed import cli
+from l3embed import cli, weights
 from l3embed.avc import evaluate
 from probes import mlp, study
 
@@ -89,6 +89,10 @@ def test_the_whole_study(config, tmp_path, capsys, monkeypatch):
         assert [s[2:] for s in systems if s[1] == domain and not s[3]] == [(16, False), (32, False)]
         assert [s[2] for s in systems if s[1] == domain and s[3]] in ([16], [32])
     assert [(r["a"], r["b"]) for r in found["tests"]["domain"]] == [("tones", "scenes")]
+    for run in (out / "runs").iterdir():  # the best epoch is one of the checkpoints: the same graph
+        pairs = weights.card(run / "best").table["training"]["pairs"]
+        same = run / ("model" if pairs == 32 else "at-16") / f"{run.name}.bin"
+        assert (run / "best" / f"{run.name}.bin").read_bytes() == same.read_bytes()
     predicted = json.loads((out / "probes" / "narrow-tones-0-32-pitch.json").read_text())
     assert len(predicted["predicted"]) == 18 and set(predicted["predicted"]) <= {"p0", "p1", "p2"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -119,14 +120,21 @@ def add_graphs(cards: list[Card]) -> list[Card]:
 
     By way of a TensorFlow SavedModel: DESIGN.md measured it several times faster than Keras' own OpenVINO export. It
     takes a process of its own, since a network that was built on another backend cannot be exported from this one.
+    Cards of the same weights (a run whose best epoch is its last) are converted once.
     """
     if not cards:
         return []
     graphs = [card.path.with_name(f"{card.model.name}.xml") for card in cards]
     code = ("from l3embed import weights; (lambda *paths: [weights.convert(weights.card(path), graph) "
             "for path, graph in zip(paths[::2], paths[1::2])])")  # fmt: skip
-    paths = [str(path) for card, graph in zip(cards, graphs, strict=True) for path in (card.path, graph)]
+    first: dict[tuple, tuple[Card, Path]] = {}
+    made = [first.setdefault((card.model.name, card.model.weights_sha256), (card, graph))[1]
+            for card, graph in zip(cards, graphs, strict=True)]  # fmt: skip
+    paths = [str(path) for pair in first.values() for path in (pair[0].path, pair[1])]
     in_tensorflow(code, paths, ", ".join(str(card.path) for card in cards))
+    for graph, source in zip(graphs, made, strict=True):
+        for suffix in (".xml", ".bin") if graph != source else ():
+            shutil.copyfile(source.with_suffix(suffix), graph.with_suffix(suffix))
     return [
         enter(card, {"graph": graph, "graph_data": graph.with_suffix(".bin")})
         for card, graph in zip(cards, graphs, strict=True)
