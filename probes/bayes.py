@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .statistics import corrected_error
+
 ROPE = 0.01  # as a share: a point
 DRAWS = 50_000  # from the posterior
 PRIOR = 0.5  # weight of a difference of nought that was never seen, in observations
@@ -36,7 +38,7 @@ def correlated_t(a, b, test_share: float, rope: float = ROPE) -> Chances:
 
     difference = np.asarray(a, float) - np.asarray(b, float)
     mean, k = difference.mean(), len(difference)
-    scale = np.sqrt((1 / k + test_share) * difference.var(ddof=1))
+    scale = corrected_error(difference, test_share)
     if scale < 1e-12:  # all differences are the same
         return Chances(float(mean < -rope), float(abs(mean) <= rope), float(mean > rope))
     worse, better = stats.t.cdf((-rope - mean) / scale, k - 1), stats.t.sf((rope - mean) / scale, k - 1)

@@ -110,9 +110,14 @@ def corrected_t(a, b, test_share: float) -> Test:
     k = len(difference)
     if k < 2 or not np.any(difference):
         return Test(1.0, int(np.count_nonzero(difference)), 0.0 if k > 1 else 1.0)
-    error = np.sqrt((1 / k + test_share) * difference.var(ddof=1))
+    error = corrected_error(difference, test_share)
     t = np.abs(difference.mean()) / error if error > 0 else np.inf
     return Test(float(2 * stats.t.sf(t, k - 1)), k, 0.0)
+
+
+def corrected_error(difference: np.ndarray, test_share: float) -> float:
+    """Standard error of the mean of differences over splits whose training sets overlap (Nadeau & Bengio 2003)."""
+    return float(np.sqrt((1 / len(difference) + test_share) * difference.var(ddof=1)))
 
 
 def mcnemar(a_right, b_right) -> Test:

@@ -246,13 +246,12 @@ def _probe(study: Study, model, who: tuple, label: str, clips: list[datasets.Cli
     how |= {"probe": settings.probe, "pooling": settings.pooling, "grid": list(linear.C_GRID)}
     key = digest({**how, "clips": [[c.path.name, c.label, c.fold, c.group] for c in clips]})
     kept = _read(path)
-    if key in done:
+    if not kept or kept["key"] != key:
+        if key not in done:
+            predicted, chosen = _predict(study, model, how, clips)
+            names = [str(c.path.name) for c in clips]
+            done[key] = {"key": key, "clips": names, "predicted": list(map(str, predicted)), "chosen": chosen}
         kept = done[key]
-        _write(path, kept)
-    elif not kept or kept["key"] != key:
-        predicted, chosen = _predict(study, model, how, clips)
-        names = [str(c.path.name) for c in clips]
-        kept = {"key": key, "clips": names, "predicted": list(map(str, predicted)), "chosen": chosen}
         _write(path, kept)
     done[key] = kept
     return Probed(*who, scores.table_row(kept["predicted"], clips), scores.right(kept["predicted"], clips))

@@ -21,10 +21,7 @@ import l3embed
 
 def cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(key, vectors of l3embed, reference vectors); time stamps follow as a case of their own where there are any."""
-    folder, load = (
-        fixtures / "openl3",
-        lru_cache(partial(l3embed.load, batch=2)),
-    )  # a batch is filled up, and clips are short
+    folder, load = fixtures / "openl3", _loader()
     with np.load(folder / "expected_audio.npz") as file:
         expected = dict(file)
     for key in (k for k in expected if not k.endswith("timestamps")):
@@ -41,10 +38,7 @@ def cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.
 
 def image_cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(key, vector of l3embed with OpenL3's defects, reference vector)."""
-    folder, load = (
-        fixtures / "openl3",
-        lru_cache(partial(l3embed.load, batch=2)),
-    )  # a batch is filled up, and clips are short
+    folder, load = fixtures / "openl3", _loader()
     with np.load(folder / "expected_image.npz") as file:
         for key in file:
             _, size, name = key.split("/")
@@ -54,6 +48,11 @@ def image_cases(fixtures: Path, precision: str) -> Iterator[tuple[str, np.ndarra
             )
             (picture,) = (folder / "images").glob(f"{name}*.png")
             yield key, model.embed_images(str(picture)), file[key]
+
+
+def _loader():
+    """`l3embed.load`, each model once; of small batches, since they are filled up and clips are short."""
+    return lru_cache(partial(l3embed.load, batch=2))
 
 
 def compare(found: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

@@ -42,11 +42,7 @@ def dots(families: list[Family], look: Look):
             colour = COLOURS[k % 6]
             axes.plot([100 * row.score.low, 100 * row.score.high], [y, y], color=colour, lw=1.2, solid_capstyle="round")
             axes.plot(100 * row.score.value, y, MARKERS[k % 12], ms=4, color=colour, label=f.probe)
-    axes.set_yticks(range(len(models)), models)
-    axes.set_ylim(len(models) - 0.5, -0.5)
-    axes.set_xlabel(f"{_metric(families[0].metric)}, % ({families[0].protocol})")
-    axes.grid(axis="x", lw=0.4, color=GREY, alpha=0.4)
-    axes.tick_params(axis="y", length=0)
+    _listed(axes, models, f"{_metric(families[0].metric)}, % ({families[0].protocol})")
     if len(families) > 1:
         _legend(axes, figure, loc="outside lower center", ncols=3)
     return figure
@@ -65,11 +61,8 @@ def mean_ranks(ranking: Ranking):
     figure, axes = _panel((SIZE[0], 0.6 + 0.24 * k))
     axes.hlines(range(k), found[order] - half, found[order] + half, color=COLOURS[0], lw=1.2)
     axes.plot(found[order], range(k), "o", ms=4, color=COLOURS[0])
-    axes.set_yticks(range(k), [ranking.rows[i].model for i in order])
-    axes.set_ylim(k - 0.5, -0.5)
-    axes.set_xlabel(f"mean rank over {n} data sets ({ranking.probe}, {ranking.protocol})")
-    axes.grid(axis="x", lw=0.4, color=GREY, alpha=0.4)
-    axes.tick_params(axis="y", length=0)
+    names = [ranking.rows[i].model for i in order]
+    _listed(axes, names, f"mean rank over {n} data sets ({ranking.probe}, {ranking.protocol})")
     return figure
 
 
@@ -147,6 +140,15 @@ def _panel(size: tuple[float, float] = SIZE):
 
     figure = Figure(size, layout="constrained")
     return figure, figure.subplots()
+
+
+def _listed(axes, names: list[str], label: str) -> None:
+    """Names down the side, the first on top; what is measured along the bottom."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", lw=0.4, color=GREY, alpha=0.4)
+    axes.tick_params(axis="y", length=0)
 
 
 def _legend(axes, figure=None, **how) -> None:
